@@ -1,0 +1,1 @@
+"""The core: recipe -> footprint -> estimate -> search -> plan. Knows no framework."""

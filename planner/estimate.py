@@ -1,0 +1,81 @@
+"""The answer: phases by components, in bytes, with a range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..profiles.hardware import Budget, Hardware
+from ..profiles.model import ModelProfile
+from .recipe import Recipe
+
+PHASES = ("import", "load", "wrap", "first step", "steady step", "evaluation", "save")
+
+COMPONENTS = (
+    "weights",
+    "adapters",
+    "gradients",
+    "optimizer",
+    "activations",
+    "logits and loss",
+    "temporaries",
+    "runtime",
+    "allocator slack",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ByteRange:
+    """low <= expected <= high, in bytes."""
+
+    low_bytes: int
+    expected_bytes: int
+    high_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhaseEstimate:
+    """One phase's peak. `components` are the parts at that instant and add up to `peak.expected_bytes`.
+
+    `anonymous_bytes` + `file_bytes` is the resident set at the peak; `reclaimable_bytes` of the file part
+    are pages that the kernel can drop without anyone reading them again.
+    """
+
+    name: str
+    peak: ByteRange
+    components: Mapping[str, int]
+    anonymous_bytes: int
+    file_bytes: int
+    reclaimable_bytes: int = 0
+
+    @property
+    def required_bytes(self) -> int:
+        """What a limit must leave for this phase: the high estimate without reclaimable pages."""
+        return self.peak.high_bytes - self.reclaimable_bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """What a recipe costs on a machine, phase by phase."""
+
+    model: ModelProfile
+    architecture: str
+    parameters: int
+    trainable_parameters: int
+    recipe: Recipe
+    hardware: Hardware
+    budget: Budget
+    phases: tuple[PhaseEstimate, ...]
+    assumptions: tuple[str, ...]
+    not_modelled: tuple[str, ...]
+    versions: Mapping[str, str]
+
+    @property
+    def peak(self) -> PhaseEstimate:
+        """The phase that needs most."""
+        return max(self.phases, key=lambda phase: phase.required_bytes)
+
+    @property
+    def fits(self) -> bool:
+        """Whether even the high estimate of every phase stays within the budget."""
+        return self.peak.required_bytes <= self.budget.budget_bytes

@@ -1,0 +1,150 @@
+"""events.jsonl: what a run writes down while it goes. The trainer writes it, the report draws it.
+
+One JSON object a line, always with `t_s` (seconds since the run began) and `kind`. The first line is a
+`start` event that carries `schema`. Unknown kinds and keys are skipped by readers, so both may grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
+
+SCHEMA = "lplan.events/1"
+
+Verdict = Literal["done", "interrupted", "out-of-memory", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """The run begins. `limit_bytes` is enforced by `limiter` (cgroup-v1, cgroup-v2, rlimit, watch, none)."""
+
+    kind: ClassVar[str] = "start"
+    t_s: float
+    schema: str
+    run: str
+    model: str
+    budget_bytes: int
+    limiter: str
+    planned_peak_bytes: int
+    total_steps: int
+    time: str
+    """ISO 8601 wall-clock time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """The worker enters a phase of `planner.estimate.PHASES`."""
+
+    kind: ClassVar[str] = "phase"
+    t_s: float
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """Memory of the worker's process tree at one instant; `cgroup_bytes` is None without a control group."""
+
+    kind: ClassVar[str] = "sample"
+    t_s: float
+    rss_bytes: int
+    anonymous_bytes: int
+    file_bytes: int
+    swap_bytes: int
+    cgroup_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhasePeak:
+    """What a phase reached, when it ends: the kernel's own high-water marks where it keeps them."""
+
+    kind: ClassVar[str] = "phase-peak"
+    t_s: float
+    name: str
+    rss_bytes: int
+    anonymous_bytes: int
+    file_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One optimizer step is done. `tokens` counts this step's tokens without padding."""
+
+    kind: ClassVar[str] = "metric"
+    t_s: float
+    step: int
+    loss: float | None
+    learning_rate: float | None
+    tokens: int
+    step_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Held-out loss after `step`."""
+
+    kind: ClassVar[str] = "evaluation"
+    t_s: float
+    step: int
+    loss: float
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """A sentence for the reader: a warning, a checkpoint written."""
+
+    kind: ClassVar[str] = "note"
+    t_s: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """The run ends. `explanation` names what happened; `hint` says what to change."""
+
+    kind: ClassVar[str] = "outcome"
+    t_s: float
+    verdict: Verdict
+    explanation: str
+    hint: str | None
+    exit_code: int
+    phase: str | None
+    step: int | None
+
+
+Event: TypeAlias = Start | Phase | Sample | PhasePeak | Metric | Evaluation | Note | Outcome
+
+_KINDS: Mapping[str, type[Event]] = {
+    cls.kind: cls for cls in (Start, Phase, Sample, PhasePeak, Metric, Evaluation, Note, Outcome)
+}
+
+
+def to_line(event: Event) -> str:
+    """The event as one line of events.jsonl, newline included."""
+    return json.dumps({"kind": event.kind, **asdict(event)}, separators=(",", ":")) + "\n"
+
+
+def from_line(line: str) -> Event | None:
+    """The event of one line; None for a torn line or a kind this version does not know."""
+    try:
+        data: Any = json.loads(line)
+        cls = _KINDS[data.pop("kind")]
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
+    known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+    try:
+        return cls(**known)
+    except TypeError:
+        return None
+
+
+def read(path: Path) -> Iterator[Event]:
+    """All events of a run folder's events.jsonl, in order, torn last line excluded."""
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            event = from_line(line)
+            if event is not None:
+                yield event

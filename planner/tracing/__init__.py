@@ -1,0 +1,1 @@
+"""Traces the real training step without data: the only planner room that knows torch."""

@@ -1,0 +1,1 @@
+"""Draws nouns: tables, the live view, pages. No arithmetic but percentages."""

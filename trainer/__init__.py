@@ -1,0 +1,1 @@
+"""Launches, limits, watches and explains a run. The training stack lives here."""

@@ -1,0 +1,1 @@
+"""Data sets in, labelled token sequences out."""
