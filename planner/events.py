@@ -6,9 +6,9 @@ One JSON object a line, always with `t_s` (seconds since the run began) and `kin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-import json
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 

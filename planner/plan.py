@@ -72,4 +72,3 @@ class Plan:
     decisions: tuple[Decision, ...]
     time: TimeEstimate | None
     data: DataReference | None
-

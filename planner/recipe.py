@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args, get_type_hints
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 from ..profiles.errors import UsageError
 
@@ -15,26 +16,43 @@ Optimizer = Literal["adamw", "adamw-fused", "sgd"]
 Attention = Literal["sdpa", "eager"]
 Loss = Literal["full", "supervised", "chunked"]
 Padding = Literal["padded", "none"]
-Allocator = Literal["default", "pinned"]
+Allocator = Literal["pinned", "default"]
 Init = Literal["pretrained", "random"]
 
+ATTENTION = ("attention",)
+"""Every linear of the attention block: q, k, v, o of a Llama, `c_attn` and `c_proj` of a GPT-2."""
 ALL_LINEAR = ("all-linear",)
-ATTENTION_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
+LOSS_CHUNK = 128
+"""Supervised positions whose logits exist at once under `loss="chunked"`."""
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "method": get_args(Method),
+    "precision": get_args(Precision),
+    "adapter_dtype": get_args(AdapterDtype),
+    "optimizer": get_args(Optimizer),
+    "attention": get_args(Attention),
+    "loss": get_args(Loss),
+    "padding": get_args(Padding),
+    "allocator": get_args(Allocator),
+    "init": get_args(Init),
+}
+_POSITIVE = ("rank", "alpha", "batch_size", "accumulation", "seq_len", "supervised_len", "threads")
+_CHECKPOINTING = re.compile(r"none|full|every-([2-9]|[1-9]\d+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """One training configuration, complete.
 
-    Defaults are the founding document's: LoRA r 8, alpha 16, dropout 0.05 on q, k, v, o;
-    micro batch 2, accumulation 4.
+    Defaults are the founding document's: LoRA r 8, alpha 16, dropout 0.05 on the attention's projections,
+    micro batch 2, accumulation 4. Raises UsageError for a value or a combination that cannot be.
     """
 
     method: Method = "lora"
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.05
-    target_modules: tuple[str, ...] = ATTENTION_PROJECTIONS
+    target_modules: tuple[str, ...] = ATTENTION
     batch_size: int = 2
     """Micro batch: sequences per forward pass."""
     accumulation: int = 4
@@ -44,16 +62,82 @@ class Recipe:
     supervised_len: int = 512
     """Tokens per sequence that carry loss, the most that occur."""
     precision: Precision = "bf16"
+    """bf16: weights and compute; bf16-amp: autocast over fp32 weights."""
     adapter_dtype: AdapterDtype = "fp32"
     input_casting: bool = True
-    """PEFT's copy of every wrapped linear's input in the adapter's dtype."""
+    """PEFT's copy of every wrapped linear's input in the adapter's dtype; off: the adapter's weights
+    are cast to the input's dtype instead."""
     checkpointing: str = "none"
-    """none, full, or every-N: keep the activations of all but every N-th layer's recomputation."""
-    optimizer: Optimizer = "adamw-fused"
+    """none, full, or every-N (every N-th layer is recomputed, as transformers' `every_n_layers`)."""
+    optimizer: Optimizer = "adamw"
     attention: Attention = "sdpa"
     loss: Loss = "full"
     padding: Padding = "padded"
-    """Whether batches carry padding (and so a materialised mask), or all rows are equally long."""
+    """padded: batches carry padding, and so a materialised mask; none: all rows are equally long."""
     init: Init = "pretrained"
+    """random: weights are made in memory (training from scratch, benchmarks) instead of loaded."""
     allocator: Allocator = "pinned"
     threads: int = 2
+
+    def __post_init__(self) -> None:
+        for knob, choices in _CHOICES.items():
+            if getattr(self, knob) not in choices:
+                raise UsageError(
+                    f"{knob} cannot be {getattr(self, knob)!r}", hint=f"one of: {', '.join(choices)}"
+                )
+        for knob in _POSITIVE:
+            if getattr(self, knob) < 1:
+                raise UsageError(f"{knob} must be at least 1, not {getattr(self, knob)}")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout must be in [0, 1), not {self.dropout}")
+        if not _CHECKPOINTING.fullmatch(self.checkpointing):
+            raise UsageError(
+                f"checkpointing cannot be {self.checkpointing!r}",
+                hint="one of: none, full, every-N with N >= 2",
+            )
+        if not self.target_modules:
+            raise UsageError("no target modules", hint="try --target-modules attention or all-linear")
+
+    @property
+    def effective_batch(self) -> int:
+        """Sequences per optimizer step."""
+        return self.batch_size * self.accumulation
+
+    @property
+    def checkpoint_period(self) -> int:
+        """Every how many layers one is recomputed; 0 for none."""
+        if self.checkpointing == "none":
+            return 0
+        return 1 if self.checkpointing == "full" else int(self.checkpointing.removeprefix("every-"))
+
+    @property
+    def weights_dtype(self) -> str:
+        """torch's name of the dtype that the base weights are kept in."""
+        return "bfloat16" if self.precision == "bf16" else "float32"
+
+    def graph(self) -> Recipe:
+        """The recipe with every knob that does not change the traced graph set to a common value."""
+        common = replace(
+            self, batch_size=1, accumulation=min(self.accumulation, 2), seq_len=1, supervised_len=1, alpha=16,
+            threads=1, allocator="pinned", init="pretrained",
+            dropout=0.1 if self.dropout and self.method == "lora" else 0.0,
+        )  # fmt: skip
+        if self.method == "full":
+            common = replace(
+                common, rank=1, target_modules=ATTENTION, adapter_dtype="fp32", input_casting=True
+            )
+        elif self.adapter_dtype == "base" or self.precision != "bf16":
+            common = replace(common, input_casting=True)
+        return common
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every knob, JSON-ready."""
+        return {**asdict(self), "target_modules": list(self.target_modules)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """The inverse of `to_dict`. Raises UsageError for unknown knobs."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(data) - known):
+            raise UsageError(f"unknown knob {unknown[0]!r}", hint=f"known: {', '.join(sorted(known))}")
+        return cls(**{**data, "target_modules": tuple(data.get("target_modules", ATTENTION))})

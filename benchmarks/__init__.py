@@ -1,0 +1,1 @@
+"""Measurements that print a table and store JSON with versions and machine."""

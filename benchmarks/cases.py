@@ -1,0 +1,87 @@
+"""The runs of the accuracy benchmark: model shapes and recipes, chosen to differ in everything that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lplan.planner.recipe import ALL_LINEAR, Recipe
+
+
+def llama(layers: int) -> dict[str, Any]:
+    """TinyLlama's widths with any number of layers."""
+    return {
+        "model_type": "llama", "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": layers,
+        "num_attention_heads": 32, "num_key_value_heads": 4, "vocab_size": 32000,
+        "max_position_embeddings": 2048, "tie_word_embeddings": False,
+    }  # fmt: skip
+
+
+SMOLLM2 = {
+    "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+    "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152,
+    "max_position_embeddings": 8192, "tie_word_embeddings": True,
+}  # fmt: skip
+QWEN = {
+    "model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
+    "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 151936,
+    "max_position_embeddings": 32768, "tie_word_embeddings": True,
+}  # fmt: skip
+GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257, "n_positions": 1024}
+PYTHIA = {
+    "model_type": "gpt_neox", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
+    "num_attention_heads": 12, "vocab_size": 50304, "max_position_embeddings": 2048, "tie_word_embeddings": False,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000, "partial_rotary_factor": 0.25},
+}  # fmt: skip
+GEMMA = {
+    "model_type": "gemma3_text", "hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18,
+    "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256, "vocab_size": 262144,
+    "max_position_embeddings": 32768, "sliding_window": 512, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One run. `weights`: a folder name below the benchmark's cache for real files; None for weights in memory."""
+
+    name: str
+    config: Mapping[str, Any]
+    recipe: Recipe
+    weights: str | None = None
+    fitted: bool = False
+    """Whether runtime.toml's constants were fitted on it; the others are held out."""
+
+
+def _random(**knobs: Any) -> Recipe:
+    length = knobs.get("seq_len", 512)
+    return Recipe(**{"init": "random", "accumulation": 1, "supervised_len": length, **knobs})
+
+
+CASES = (
+    Case("llama-2 4x512", llama(2), _random(batch_size=4, seq_len=512, padding="none"), fitted=True),
+    Case("llama-2 1x64 r4", llama(2), _random(batch_size=1, seq_len=64, rank=4, padding="none"), fitted=True),
+    Case("llama-2 4x512 fp32", llama(2), _random(batch_size=4, seq_len=512, precision="fp32", padding="none"), fitted=True),
+    Case("llama-4 4x512 ckpt padded", llama(4), _random(batch_size=4, seq_len=512, checkpointing="full", accumulation=2), fitted=True),
+    Case("llama-4 8x128 all-linear r64", llama(4), _random(batch_size=8, seq_len=128, rank=64, target_modules=ALL_LINEAR, dropout=0.0)),
+    Case("llama-2 1x1024 fp32 ckpt", llama(2), _random(batch_size=1, seq_len=1024, precision="fp32", checkpointing="full", padding="none")),
+    Case("llama-2 2x256 full fp32", llama(2), _random(batch_size=2, seq_len=256, method="full", precision="fp32", padding="none"), fitted=True),
+    Case("llama-22 1x256 ckpt", llama(22), _random(batch_size=1, seq_len=256, checkpointing="full", padding="none")),
+    Case("llama-22 2x128", llama(22), _random(batch_size=2, seq_len=128, accumulation=2)),
+    Case("llama-4 mapped 2x256", llama(4), _random(batch_size=2, seq_len=256, init="pretrained"), weights="llama-4-bf16"),
+    Case("llama-4 converted 1x128 fp32", llama(4), _random(batch_size=1, seq_len=128, init="pretrained", precision="fp32"), weights="llama-4-bf16"),
+    Case("qwen 1x512 ckpt", QWEN, _random(batch_size=1, seq_len=512, checkpointing="full", padding="none"), fitted=True),
+    Case("qwen 2x128 supervised", QWEN, _random(batch_size=2, seq_len=128, loss="supervised", supervised_len=32)),
+    Case("qwen 2x512 chunked", QWEN, _random(batch_size=2, seq_len=512, loss="chunked", checkpointing="full")),
+    Case("smollm2 real 8x128", SMOLLM2, _random(batch_size=8, seq_len=128, init="pretrained"), weights="smollm2-135m-instruct"),
+    Case("smollm2 real 2x256 uncast", SMOLLM2, _random(batch_size=2, seq_len=256, init="pretrained", input_casting=False, loss="supervised", supervised_len=64), weights="smollm2-135m-instruct"),
+    Case("smollm2 real 4x128 base", SMOLLM2, _random(batch_size=4, seq_len=128, init="pretrained", adapter_dtype="base", optimizer="adamw-fused"), weights="smollm2-135m-instruct", fitted=True),
+    Case("smollm2 4x256 amp", SMOLLM2, _random(batch_size=4, seq_len=256, precision="bf16-amp", checkpointing="full")),
+    Case("gpt2 4x256", GPT2, _random(batch_size=4, seq_len=256, padding="none", dropout=0.0), fitted=True),
+    Case("gpt2 2x512 full fp32 adamw-fused", GPT2, _random(batch_size=2, seq_len=512, method="full", precision="fp32", optimizer="adamw-fused")),
+    Case("pythia 8x32 fp32", PYTHIA, _random(batch_size=8, seq_len=32, precision="fp32", rank=16)),
+    Case("pythia 2x1024", PYTHIA, _random(batch_size=2, seq_len=1024, rank=16, padding="none")),
+    Case("gemma 1x256", GEMMA, _random(batch_size=1, seq_len=256, padding="none"), fitted=True),
+    Case("gemma 2x512 ckpt all-linear", GEMMA, _random(batch_size=2, seq_len=512, checkpointing="full", target_modules=ALL_LINEAR)),
+)  # fmt: skip
+FAST = ("llama-2 1x64 r4", "smollm2 real 4x128 base", "pythia 8x32 fp32", "gpt2 4x256")

@@ -1,0 +1,101 @@
+"""Runs the real worker on made-up tokens of an exact shape, in a process of its own, and reads its phase peaks."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lplan.planner.allocator import environment_of
+from lplan.planner.events import Event, Metric, Outcome, PhasePeak, from_line
+from lplan.planner.plan import Schedule
+from lplan.planner.recipe import Recipe
+from lplan.trainer.job import IGNORED, Job, TokenFile
+
+SHORTER_ROW = 8
+"""Padded batches: every row but the first is an eighth shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run reached: memory by phase, seconds and tokens by step."""
+
+    phases: Mapping[str, PhasePeak]
+    steps: Sequence[Metric]
+
+    @property
+    def peak_bytes(self) -> int:
+        """The run's highest resident set."""
+        return max(peak.rss_bytes for peak in self.phases.values())
+
+
+def samples(recipe: Recipe, vocabulary: int, count: int, seed: int = 0) -> list[tuple[list[int], list[int]]]:
+    """`count` random samples of the recipe's lengths; the supervised tokens come last."""
+    generator = random.Random(seed)
+    made = []
+    for index in range(count):
+        shorter = recipe.padding == "padded" and index % recipe.batch_size
+        length = recipe.seq_len - (recipe.seq_len // SHORTER_ROW if shorter else 0)
+        ids = [generator.randrange(vocabulary) for _ in range(length)]
+        unsupervised = max(0, length - recipe.supervised_len)
+        made.append((ids, [IGNORED] * unsupervised + ids[unsupervised:]))
+    return made
+
+
+def run(
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    *,
+    model: str | None = None,
+    steps: int = 2,
+    environment: Mapping[str, str] | None = None,
+) -> Measured:
+    """Train `steps` optimizer steps for real and evaluate one batch. Raises RuntimeError with the worker's log."""
+    with tempfile.TemporaryDirectory(prefix="lplan-run-") as name:
+        folder = Path(name)
+        vocabulary = int(config["vocab_size"])
+        made = samples(recipe, vocabulary, recipe.effective_batch * steps)
+        TokenFile(folder, "train").write(made)
+        TokenFile(folder, "validation").write(made[: recipe.batch_size])
+        Job(
+            model=model, config=config, trust_remote_code=False, recipe=recipe, pad_token_id=0, eval_steps=0,
+            schedule=Schedule(max_steps=steps, warmup_steps=0),
+        ).write(folder)  # fmt: skip
+        return _measured(_worker(folder, recipe, environment or {}))
+
+
+def _worker(folder: Path, recipe: Recipe, extra: Mapping[str, str]) -> list[Event]:
+    reader, writer = os.pipe()
+    environment = {
+        **os.environ,
+        **environment_of(recipe.allocator, threads=recipe.threads),
+        **extra,
+        "LPLAN_EVENTS_FD": str(writer),
+        "LPLAN_RUN_STARTED": str(time.monotonic()),
+    }
+    with (folder / "log").open("w") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "lplan.trainer.worker", str(folder)],
+            env=environment, pass_fds=[writer], stdout=log, stderr=log,
+        )  # fmt: skip
+    os.close(writer)
+    with os.fdopen(reader) as lines:
+        events = [event for line in lines if (event := from_line(line)) is not None]
+    if child.wait():
+        told = [event.explanation for event in events if isinstance(event, Outcome)]
+        raise RuntimeError("\n".join([*told, (folder / "log").read_text()[-3000:]]))
+    return events
+
+
+def _measured(events: Sequence[Event]) -> Measured:
+    return Measured(
+        phases={event.name: event for event in events if isinstance(event, PhasePeak)},
+        steps=[event for event in events if isinstance(event, Metric)],
+    )

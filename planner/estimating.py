@@ -1,0 +1,152 @@
+"""From a footprint to an estimate: what the tensors need, plus the process around them, phase by phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..profiles.hardware import Budget, Hardware
+from ..profiles.model import ModelProfile
+from .estimate import COMPONENTS, PHASES, ByteRange, Estimate, PhaseEstimate
+from .footprint import Footprint
+from .polynomial import Shape
+from .recipe import LOSS_CHUNK, Recipe
+from .runtime import Baseline, growth, spread
+
+TRACED_PHASES = ("first step", "steady step", "evaluation")
+_MAPPED_BEFORE_USE = ("import", "load", "wrap")
+_CONVERSION_BUFFER_BYTES = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Situation:
+    """Everything an estimate depends on besides the recipe."""
+
+    model: ModelProfile
+    hardware: Hardware
+    budget: Budget
+    baseline: Baseline
+    versions: Mapping[str, str]
+
+
+def shape_of(recipe: Recipe) -> Shape:
+    """The batch shape that a recipe's worst micro batch has."""
+    supervised = recipe.batch_size * min(recipe.supervised_len, recipe.seq_len)
+    return Shape(
+        batch=recipe.batch_size, seq=recipe.seq_len, supervised=supervised, chunk=min(LOSS_CHUNK, supervised)
+    )
+
+
+def is_mapped(model: ModelProfile, recipe: Recipe) -> bool:
+    """Whether the weights stay pages of their file: safetensors, loaded in the dtype they have on disk."""
+    return (
+        recipe.init == "pretrained"
+        and recipe.method == "lora"
+        and model.weights.format == "safetensors"
+        and model.weights.dtype == recipe.weights_dtype
+    )
+
+
+def make_estimate(recipe: Recipe, footprint: Footprint, situation: Situation) -> Estimate:
+    """The estimate of a recipe whose footprint is known."""
+    values = shape_of(recipe).values()
+    builder = _Phases(recipe, footprint, situation)
+    return Estimate(
+        model=situation.model,
+        architecture=footprint.architecture,
+        parameters=footprint.parameters.at(values, footprint.extra_units),
+        trainable_parameters=footprint.trainable_parameters.at(values, footprint.extra_units),
+        recipe=recipe,
+        hardware=situation.hardware,
+        budget=situation.budget,
+        phases=tuple(builder.phase(name) for name in PHASES),
+        assumptions=_assumptions(recipe, footprint, situation.model),
+        not_modelled=_NOT_MODELLED if recipe.allocator == "pinned" else (*_NOT_MODELLED, _DEFAULT_ALLOCATOR),
+        versions=situation.versions,
+    )
+
+
+class _Phases:
+    def __init__(self, recipe: Recipe, footprint: Footprint, situation: Situation) -> None:
+        self.recipe, self.footprint, self.situation = recipe, footprint, situation
+        self.shape = shape_of(recipe)
+        self.mapped = is_mapped(situation.model, recipe)
+
+    def phase(self, name: str) -> PhaseEstimate:
+        live = self._live(name)
+        extra = growth(name, self.recipe, self.footprint.layers)
+        baseline = self.situation.baseline
+        file_tensors = live.get("weights", 0) if self.mapped and name not in _MAPPED_BEFORE_USE else 0
+        if self.mapped and name in _MAPPED_BEFORE_USE:
+            live.pop("weights", None)
+        reclaimable = self._conversion_bytes() if name == "load" else 0
+        runtime = baseline.anonymous_bytes + baseline.file_bytes + extra.anonymous_bytes + extra.file_bytes
+        parts = {**live, "runtime": runtime + reclaimable}
+        slack = self._slack(name, live, file_tensors)
+        if slack:
+            parts["allocator slack"] = slack
+        components = {part: parts[part] for part in COMPONENTS if parts.get(part)}
+        expected = sum(components.values())
+        low, high = spread().around(expected)
+        files = baseline.file_bytes + extra.file_bytes + file_tensors + reclaimable
+        return PhaseEstimate(
+            name=name,
+            peak=ByteRange(low_bytes=low, expected_bytes=expected, high_bytes=high + slack),
+            components=components,
+            anonymous_bytes=expected - files,
+            file_bytes=files,
+            reclaimable_bytes=reclaimable,
+        )
+
+    def _live(self, name: str) -> dict[str, int]:
+        """Tensors alive at the phase's peak, by component."""
+        if name == "import":
+            return {}
+        if name in TRACED_PHASES:
+            return self.footprint.peak(name, self.shape)
+        evaluation = self.footprint.peak("evaluation", self.shape)
+        kept = {part: evaluation.get(part, 0) for part in ("weights", "adapters", "optimizer")}
+        if name == "load":
+            return {"weights": kept["weights"]}
+        if name == "wrap":
+            return {"weights": kept["weights"], "adapters": kept["adapters"]}
+        return kept
+
+    def _conversion_bytes(self) -> int:
+        """File pages read while the weights are copied into another dtype; the kernel can drop them."""
+        pretrained = self.recipe.init == "pretrained" and self.situation.model.weights.format != "none"
+        return self.situation.model.weights.total_bytes if pretrained and not self.mapped else 0
+
+    def _slack(self, name: str, live: Mapping[str, int], file_tensors: int) -> int:
+        """What glibc's default allocator keeps of freed activations (docs/memory-model.md)."""
+        if self.recipe.allocator == "pinned" or name not in TRACED_PHASES[:2]:
+            return 0
+        transient = sum(live.get(part, 0) for part in ("activations", "temporaries", "logits and loss"))
+        return int(transient * _DEFAULT_ALLOCATOR_SHARE)
+
+
+_DEFAULT_ALLOCATOR_SHARE = 0.45
+_DEFAULT_ALLOCATOR = "glibc's default allocator keeps freed memory by its history; its slack is a rough share"
+_NOT_MODELLED = (
+    "scratch memory inside math kernels beyond the measured constants",
+    "other programs' use of the machine",
+)
+
+
+def _assumptions(recipe: Recipe, footprint: Footprint, model: ModelProfile) -> tuple[str, ...]:
+    lines = []
+    if recipe.init == "random":
+        lines.append("weights are made in memory, not loaded")
+    elif model.weights.format == "none":
+        lines.append(f"no weights at hand: a safetensors checkpoint in {model.weights.dtype} is supposed")
+    elif is_mapped(model, recipe):
+        lines.append("weights stay pages of their file: they count, but the kernel can reclaim them")
+    else:
+        lines.append(f"weights are converted from {model.weights.dtype} to {recipe.weights_dtype} on loading")
+    if recipe.padding == "padded":
+        lines.append("batches carry padding, so attention masks are materialised")
+    if footprint.shape is not None:
+        lines.append("the graph depends on the batch shape: traced at this one")
+    if recipe.method == "lora":
+        lines.append(f"adapters on {', '.join(footprint.target_modules)}")
+    return tuple(lines)

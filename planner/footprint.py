@@ -1,0 +1,181 @@
+"""What a trace found: the peaks of every phase as exact functions of batch, sequence length and depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .polynomial import MONOMIALS, ZERO, Coefficients, Shape, evaluate
+from .stream import Stream
+
+WIDTH = len(MONOMIALS)
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A polynomial that grows by `per_unit` with every repeated unit after the first."""
+
+    base: Coefficients
+    per_unit: Coefficients = ZERO
+
+    def at(self, values: Sequence[int], extra_units: int) -> int:
+        """Its value in bytes (or FLOP, or elements)."""
+        total = evaluate(self.base, values)
+        return total + extra_units * evaluate(self.per_unit, values) if extra_units else total
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A moment that can be a phase's peak: what is alive, by component."""
+
+    components: Mapping[str, Linear]
+
+    def at(self, values: Sequence[int], extra_units: int) -> dict[str, int]:
+        """Live bytes by component."""
+        return {name: part.at(values, extra_units) for name, part in self.components.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Footprint:
+    """The memory and the work of one graph. `shape` is set when it holds for that batch shape alone."""
+
+    architecture: str
+    layers: int
+    period: int
+    traced_layers: int
+    target_modules: tuple[str, ...]
+    phases: Mapping[str, tuple[Instant, ...]]
+    work: Mapping[str, Linear]
+    """FLOP, bytes or elements of one micro batch ("micro ...") and of one optimizer step ("optimizer ...")."""
+    parameters: Linear
+    trainable_parameters: Linear
+    embedding_bytes: int
+    """Input embeddings that are not also the output head: only the rows in use are ever read."""
+    shared_head: bool
+    chunkable: bool
+    """Whether the logits are the head's own output, the condition of the chunked loss."""
+    shape: Shape | None = None
+
+    @property
+    def extra_units(self) -> int:
+        """Repeated units beyond the traced one."""
+        return (self.layers - self.traced_layers) // self.period
+
+    def peak(self, phase: str, shape: Shape) -> dict[str, int]:
+        """Live bytes by component at the phase's peak."""
+        values = shape.values()
+        return max(
+            (i.at(values, self.extra_units) for i in self.phases[phase]),
+            key=lambda parts: sum(parts.values()),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "architecture": self.architecture,
+            "layers": self.layers,
+            "period": self.period,
+            "traced_layers": self.traced_layers,
+            "target_modules": list(self.target_modules),
+            "phases": {
+                name: [_pack(i.components) for i in instants] for name, instants in self.phases.items()
+            },
+            "work": _pack(self.work),
+            "parameters": _pack({"all": self.parameters, "trainable": self.trainable_parameters}),
+            "embedding_bytes": self.embedding_bytes,
+            "shared_head": self.shared_head,
+            "chunkable": self.chunkable,
+            "shape": None
+            if self.shape is None
+            else [self.shape.batch, self.shape.seq, self.shape.supervised],
+        }
+
+
+def footprint_from_dict(data: Mapping[str, Any]) -> Footprint:
+    """The inverse of `Footprint.to_dict`."""
+    shape = data["shape"]
+    parameters = _unpack(data["parameters"])
+    return Footprint(
+        architecture=data["architecture"],
+        layers=data["layers"],
+        period=data["period"],
+        traced_layers=data["traced_layers"],
+        target_modules=tuple(data["target_modules"]),
+        phases={name: tuple(Instant(_unpack(i)) for i in packed) for name, packed in data["phases"].items()},
+        work=_unpack(data["work"]),
+        parameters=parameters["all"],
+        trainable_parameters=parameters["trainable"],
+        embedding_bytes=data["embedding_bytes"],
+        shared_head=data["shared_head"],
+        chunkable=data["chunkable"],
+        shape=None if shape is None else Shape(batch=shape[0], seq=shape[1], supervised=shape[2], chunk=1),
+    )
+
+
+def _pack(parts: Mapping[str, Linear]) -> dict[str, list[list[int]]]:
+    return {name: [list(part.base), list(part.per_unit)] for name, part in parts.items()}
+
+
+def _unpack(parts: Mapping[str, Any]) -> dict[str, Linear]:
+    return {name: Linear(tuple(base), tuple(per_unit)) for name, (base, per_unit) in parts.items()}
+
+
+def peaks(stream: Stream, *, extends: bool) -> dict[str, tuple[Instant, ...]]:
+    """The instants of each phase that are the peak for some shape and depth: the others are dominated."""
+    two = _live_at_births(stream, 2 if extends else 1)
+    three = _live_at_births(stream, 3) if extends else two
+    found: dict[str, list[tuple[Coefficients, Instant]]] = {}
+    for place, (phase, at_two) in two.items():
+        at_three = three[place][1]
+        total_two, total_three = _total(at_two), _total(at_three)
+        per_unit = _minus(total_three, total_two)
+        key = (*_minus(total_two, per_unit), *per_unit) if extends else (*total_two, *ZERO)
+        kept = found.setdefault(phase, [])
+        if any(_dominates(other, key) for other, _ in kept):
+            continue
+        kept[:] = [item for item in kept if not _dominates(key, item[0])]
+        kept.append((key, _instant(at_two, at_three, extends)))
+    return {phase: tuple(instant for _, instant in kept) for phase, kept in found.items()}
+
+
+_Parts = dict[str, Coefficients]
+_Place = tuple[int, int, int]
+
+
+def _live_at_births(stream: Stream, copies: int) -> dict[_Place, tuple[str, _Parts]]:
+    live: _Parts = {}
+    seen: dict[_Place, tuple[str, _Parts]] = {}
+    for happening in stream.happenings(copies):
+        storage = stream.storages[happening.storage[0]]
+        before = live.get(storage.component, ZERO)
+        live[storage.component] = (_plus if happening.born else _minus)(before, storage.size)
+        if happening.born and happening.place is not None:
+            seen[happening.place] = (happening.phase, dict(live))
+    return seen
+
+
+def _instant(two: _Parts, three: _Parts, extends: bool) -> Instant:
+    parts = {}
+    for name in {**two, **three}:
+        per_unit = _minus(three.get(name, ZERO), two.get(name, ZERO))
+        base = _minus(two.get(name, ZERO), per_unit) if extends else two.get(name, ZERO)
+        if any(base) or any(per_unit):
+            parts[name] = Linear(base, per_unit)
+    return Instant(parts)
+
+
+def _total(parts: Mapping[str, Coefficients]) -> Coefficients:
+    return tuple(sum(column) for column in zip(*parts.values(), strict=True)) if parts else ZERO
+
+
+def _plus(left: Iterable[int], right: Iterable[int]) -> Coefficients:
+    return tuple(a + b for a, b in zip(left, right, strict=True))
+
+
+def _minus(left: Iterable[int], right: Iterable[int]) -> Coefficients:
+    return tuple(a - b for a, b in zip(left, right, strict=True))
+
+
+def _dominates(one: Sequence[int], other: Sequence[int]) -> bool:
+    return all(a >= b for a, b in zip(one, other, strict=True))

@@ -1,0 +1,90 @@
+"""Byte counts as exact functions of a batch's shape.
+
+Shape legend: B micro batch, S sequence length, N supervised tokens of the micro batch, K tokens of a loss chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+MONOMIALS = ("1", "S", "S2", "B", "BS", "BS2", "N", "K")
+Coefficients = tuple[int, ...]
+"""One integer for each of MONOMIALS."""
+ZERO: Coefficients = (0,) * len(MONOMIALS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """A micro batch: `batch` sequences of `seq` tokens, `supervised` of them (in all) with loss."""
+
+    batch: int
+    seq: int
+    supervised: int
+    chunk: int
+
+    def values(self) -> Coefficients:
+        """The value of each of MONOMIALS."""
+        b, s = self.batch, self.seq
+        return (1, s, s * s, b, b * s, b * s * s, self.supervised, self.chunk)
+
+
+def term(monomial: str, coefficient: int) -> Coefficients:
+    """The polynomial `coefficient` x `monomial`."""
+    index = MONOMIALS.index(monomial)
+    return (*ZERO[:index], coefficient, *ZERO[index + 1 :])
+
+
+def evaluate(coefficients: Sequence[int], values: Sequence[int]) -> int:
+    """The polynomial's value in bytes."""
+    return sum(c * v for c, v in zip(coefficients, values, strict=True))
+
+
+def symbolize(size_bytes: int, dimensions: Sequence[int], itemsize: int, shape: Shape) -> Coefficients | None:
+    """The polynomial behind a storage of a tensor with these dimensions, traced at `shape`; None if it has none.
+
+    `shape` must be made of primes that divide none of the model's own widths: then each factor of a
+    dimension says where it comes from, and a dimension next to a multiple of S is that multiple plus or minus one.
+    """
+    if itemsize * prod(dimensions) != size_bytes:
+        dimensions, itemsize = (size_bytes,), 1
+    total: dict[str, int] = {"": itemsize}
+    for dimension in dimensions:
+        total = _times(total, _dimension(dimension, shape))
+    if any((powers or "1") not in _BY_POWERS for powers in total):
+        return None
+    coefficients = list(ZERO)
+    for powers, coefficient in total.items():
+        coefficients[_BY_POWERS[powers or "1"]] += coefficient
+    return tuple(coefficients)
+
+
+_BY_POWERS = {"1": 0, "S": 1, "SS": 2, "B": 3, "BS": 4, "BSS": 5, "N": 6, "K": 7}
+
+
+def _dimension(size: int, shape: Shape) -> dict[str, int]:
+    """A dimension as a sum of products, by the letters of each: 2 * B * (S + 1) is {"BS": 2, "B": 2}."""
+    if size == shape.supervised:
+        return {"N": 1}
+    if size == shape.chunk:
+        return {"K": 1}
+    for off in (0, 1, -1):
+        if (size - off) % shape.seq == 0 and size > 1:
+            powers, coefficient = "", size - off
+            for letter, prime in (("B", shape.batch), ("S", shape.seq)):
+                while coefficient % prime == 0 and coefficient:
+                    powers, coefficient = powers + letter, coefficient // prime
+            return {powers: coefficient, "": off} if off else {powers: coefficient}
+    if size and size % shape.batch == 0:
+        return {"B": size // shape.batch}
+    return {"": size}
+
+
+def _times(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
+    product: dict[str, int] = {}
+    for a, x in left.items():
+        for b, y in right.items():
+            powers = "".join(sorted(a + b))
+            product[powers] = product.get(powers, 0) + x * y
+    return product

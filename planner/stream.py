@@ -1,0 +1,163 @@
+"""The recorded step as pure data, and its exact extension to any number of layers.
+
+A traced stack is first unit, repeated unit, last unit, remainder; a unit is `period` layers. Because units
+repeat, the stream of n repeated units follows from the stream of one: what unit 1 does to its own storages,
+to those of the unit before and of the unit after, every copy does to its own and its neighbours'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .polynomial import Coefficients
+
+FIRST, REPEATED, LAST = 0, 1, 2
+OUTSIDE = -1
+Instance = tuple[int, int]
+"""A storage's index in the trace and the copy of the repeated unit it belongs to (0 elsewhere)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TracedStorage:
+    """A storage's size as a polynomial, and its component."""
+
+    size: Coefficients
+    component: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive events of one phase, stage and unit. Events: index + 1 for a birth, -(index + 1) for a death."""
+
+    phase: str
+    stage: str
+    unit: int
+    events: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One event of an extended stream. `place` identifies it across extensions: block, first or last copy, event."""
+
+    phase: str
+    storage: Instance
+    born: bool
+    place: tuple[int, int, int] | None
+
+
+class NotPeriodicError(Exception):
+    """The recorded stream does not repeat by unit: only a trace at full depth is exact."""
+
+
+class Stream:
+    """A traced step that extends to n repeated units."""
+
+    def __init__(self, storages: Sequence[TracedStorage], blocks: Sequence[Block]) -> None:
+        self.storages = storages
+        self.blocks = blocks
+        self._birth: dict[int, int] = {}
+        self._siblings: dict[tuple[int, int], int] = {}
+        self._index_births()
+
+    def happenings(self, copies: int) -> Iterator[Happening]:
+        """Every birth and death with `copies` repeated units, in order."""
+        alive: set[Instance] = set()
+        unit_before = OUTSIDE
+        for number, block in enumerate(self.blocks):
+            if block.unit == REPEATED:
+                order = list(range(copies))
+                if unit_before == LAST:
+                    order.reverse()
+            else:
+                order = [0]
+            if block.unit != OUTSIDE:
+                unit_before = block.unit
+            for position, copy in enumerate(order):
+                for place, event in enumerate(block.events):
+                    end = 0 if position == 0 else 1 if position == len(order) - 1 else None
+                    at = None if end is None else (number, end, place)
+                    for instance in self._instances(event, block, copy, copies):
+                        if (event > 0) == (instance in alive):
+                            continue
+                        (alive.add if event > 0 else alive.discard)(instance)
+                        yield Happening(block.phase, instance, event > 0, at)
+
+    def _instances(self, event: int, block: Block, copy: int, copies: int) -> list[Instance]:
+        index = abs(event) - 1
+        if event > 0:
+            return [(index, copy)]
+        unit = self._unit(index)
+        if block.unit == REPEATED:
+            return [self._seen_from_copy(index, unit, copy, copies)]
+        if unit != REPEATED:
+            return [(index, 0)]
+        if block.unit == OUTSIDE or block.stage == "optimizer":
+            return [(index, c) for c in range(copies)]
+        return [(index, 0 if block.unit == FIRST else copies - 1)]
+
+    def _seen_from_copy(self, index: int, unit: int, copy: int, copies: int) -> Instance:
+        if unit in (REPEATED, OUTSIDE):
+            return (index, copy if unit == REPEATED else 0)
+        neighbour = copy - 1 if unit == FIRST else copy + 1
+        if not 0 <= neighbour < copies:
+            return (index, 0)
+        sibling = self._siblings.get((unit, index))
+        if sibling is None:
+            raise NotPeriodicError(f"storage {index} of unit {unit} has no counterpart in the repeated unit")
+        return (sibling, neighbour)
+
+    def _unit(self, index: int) -> int:
+        return self.blocks[self._birth[index]].unit
+
+    def _index_births(self) -> None:
+        births: dict[tuple[str, str, int], list[list[int]]] = {}
+        for number, block in enumerate(self.blocks):
+            born = [event - 1 for event in block.events if event > 0]
+            self._birth.update((index, number) for index in born)
+            births.setdefault((block.phase, block.stage, block.unit), []).append(born)
+        for (phase, stage, unit), groups in births.items():
+            if unit in (FIRST, LAST):
+                for mine, repeated in zip(groups, births.get((phase, stage, REPEATED), []), strict=False):
+                    self._pair(unit, mine, repeated)
+
+    def _pair(self, unit: int, mine: Sequence[int], repeated: Sequence[int]) -> None:
+        if len(mine) != len(repeated):
+            return
+        for index, sibling in zip(mine, repeated, strict=True):
+            if self.storages[index].size == self.storages[sibling].size:
+                self._siblings[(unit, index)] = sibling
+
+
+def check_extends(stream: Stream) -> None:
+    """Raise NotPeriodicError unless two and three copies leave the same storages alive as one does, per copy."""
+    left = [_left_alive(stream, copies) for copies in (1, 2, 3)]
+    for size in set().union(*left):
+        one, two, three = (counts.get(size, 0) for counts in left)
+        if two - one != three - two:
+            raise NotPeriodicError(f"{three - two - (two - one)} storages of {size} are left over")
+    if sum(left[1].values()) - sum(left[0].values()) != _persisting(stream):
+        raise NotPeriodicError("a repeated unit leaves storages behind")
+
+
+def _left_alive(stream: Stream, copies: int) -> dict[Coefficients, int]:
+    alive: set[Instance] = set()
+    for happening in stream.happenings(copies):
+        (alive.add if happening.born else alive.discard)(happening.storage)
+    counts: dict[Coefficients, int] = {}
+    for index, _ in alive:
+        size = stream.storages[index].size
+        counts[size] = counts.get(size, 0) + 1
+    return counts
+
+
+def _persisting(stream: Stream) -> int:
+    """Storages of the repeated unit that the traced step never frees: weights, adapters, optimizer states."""
+    born: set[int] = set()
+    for block in stream.blocks:
+        for event in block.events:
+            if event > 0 and block.unit == REPEATED:
+                born.add(event - 1)
+            elif event < 0:
+                born.discard(-event - 1)
+    return len(born)

@@ -1,0 +1,113 @@
+"""Gets footprints: from the store, or from a tracing process that is started for those that are missing.
+
+The process is a child, so that the caller never imports torch, a model's code cannot harm it, and its memory
+right after the imports is the import baseline of a real run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..profiles.errors import EXIT_USAGE, LplanError, UsageError
+from ..profiles.model import ModelProfile
+from .allocator import environment_of
+from .footprint import Footprint, footprint_from_dict
+from .polynomial import Shape
+from .recipe import Recipe
+from .runtime import Baseline, shipped_baseline
+from .store import FootprintStore
+
+Progress = Callable[[int, int], object]
+
+
+def footprints(
+    model: ModelProfile,
+    requests: Sequence[tuple[Recipe, Shape]],
+    *,
+    store: FootprintStore | None = None,
+    progress: Progress | None = None,
+) -> list[Footprint | LplanError]:
+    """The footprint of each (recipe, shape); an LplanError in its place where the libraries refuse it.
+
+    Raises LplanError when the tracing process itself fails. `progress(done, of)` is called as traces arrive.
+    """
+    store = store or FootprintStore()
+    found: list[Footprint | LplanError | None] = [store.find(model.config, *request) for request in requests]
+    wanted: dict[tuple[Recipe, Shape], list[int]] = {}
+    for index, (recipe, shape) in enumerate(requests):
+        if found[index] is None:
+            wanted.setdefault((recipe.graph(), shape), []).append(index)
+    if wanted:
+        for done, (request, answer) in enumerate(_trace(model, list(wanted), store), start=1):
+            for index in wanted[request]:
+                found[index] = answer
+            if isinstance(answer, Footprint):
+                store.keep(model.config, *request, answer)
+            if progress is not None:
+                progress(done, len(wanted))
+    return [answer for answer in found if answer is not None]
+
+
+def footprint(
+    model: ModelProfile, recipe: Recipe, shape: Shape, store: FootprintStore | None = None
+) -> Footprint:
+    """One footprint. Raises LplanError where the libraries refuse the recipe."""
+    (answer,) = footprints(model, [(recipe, shape)], store=store)
+    if isinstance(answer, LplanError):
+        raise answer
+    return answer
+
+
+def baseline(store: FootprintStore | None = None) -> Baseline:
+    """The import baseline: as measured here by the last tracing process, else the shipped one."""
+    return (store or FootprintStore()).baseline() or shipped_baseline()
+
+
+def _trace(model: ModelProfile, requests: Sequence[tuple[Recipe, Shape]], store: FootprintStore) -> Any:
+    order = {
+        "config": dict(model.config),
+        "trust_remote_code": model.trust_remote_code,
+        "requests": [[r.to_dict(), [s.batch, s.seq, s.supervised, s.chunk]] for r, s in requests],
+    }
+    environment = {
+        **os.environ,
+        **environment_of("pinned", threads=1),
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+    }
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+        subprocess.Popen(
+            [sys.executable, "-m", "lplan.planner.tracing"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True,
+        ) as child,
+    ):  # fmt: skip
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps(order, default=str))
+        child.stdin.close()
+        remaining = iter(requests)
+        for line in child.stdout:
+            answer = json.loads(line)
+            if "baseline" in answer:
+                store.keep_baseline(Baseline(**answer["baseline"]))
+            else:
+                yield next(remaining), _answer(answer)
+        if child.wait() == 0 and next(remaining, None) is None:
+            return
+        errors.seek(0)
+        last = (errors.read().strip().splitlines() or ["no message"])[-1]
+        raise LplanError(f"tracing {model.id} failed: {last}", hint="run again with --debug to see where")
+
+
+def _answer(data: Mapping[str, Any]) -> Footprint | LplanError:
+    if "error" in data:
+        kind = UsageError if data["exit_code"] == EXIT_USAGE else LplanError
+        return kind(data["error"], hint=data["hint"])
+    return footprint_from_dict(data["footprint"])

@@ -1,0 +1,66 @@
+"""The tracing process: an order as JSON on stdin, the import baseline and one answer a line on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ...profiles.errors import LplanError
+from ..polynomial import Shape
+from ..recipe import Recipe
+
+
+def main() -> None:
+    """Answer the order."""
+    order = json.load(sys.stdin)
+    warnings.filterwarnings("ignore")
+    answers = sys.stdout
+    sys.stdout = sys.stderr
+    _import_stack()
+    _say(answers, {"baseline": _resident()})
+    from .trace import trace
+
+    for knobs, (batch, seq, supervised, chunk) in order["requests"]:
+        shape = Shape(batch=batch, seq=seq, supervised=supervised, chunk=chunk)
+        try:
+            found = trace(
+                order["config"], Recipe.from_dict(knobs), shape, trust_remote_code=order["trust_remote_code"]
+            )
+            _say(answers, {"footprint": found.to_dict()})
+        except LplanError as error:
+            _say(answers, {"error": str(error), "hint": error.hint, "exit_code": error.exit_code})
+
+
+def _import_stack() -> None:
+    import transformers
+    from peft import LoraConfig, get_peft_model  # noqa: F401
+    from transformers import AutoModelForCausalLM, Trainer  # noqa: F401
+
+    transformers.logging.set_verbosity_error()
+
+
+def _resident() -> dict[str, int]:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        import psutil
+
+        return {"anonymous_bytes": psutil.Process().memory_info().rss, "file_bytes": 0}
+    fields: dict[str, Any] = dict(
+        line.split(":", 1) for line in status.read_text().splitlines() if ":" in line
+    )
+    return {
+        "anonymous_bytes": int(fields["RssAnon"].split()[0]) * 1024,
+        "file_bytes": (int(fields["RssFile"].split()[0]) + int(fields["RssShmem"].split()[0])) * 1024,
+    }
+
+
+def _say(stream: Any, answer: dict[str, Any]) -> None:
+    stream.write(json.dumps(answer) + "\n")
+    stream.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The stand-in for the machine: tensors without storage, and the attention op that the real device would run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ..recipe import Recipe
+
+
+def on_device(name: str) -> AbstractContextManager[Any]:
+    """A context in which new tensors live on `name`."""
+    return torch.device(name)
+
+
+@contextmanager
+def prepare_device(model: nn.Module, recipe: Recipe) -> Iterator[None]:
+    """A context in which `model`, built on meta, runs as it would on the CPU.
+
+    Autocast acts by device, so it needs fake CPU tensors; everything else runs on meta, which is faster.
+    """
+    if recipe.precision == "bf16-amp":
+        mode = FakeTensorMode()
+        _fake(model, mode)
+        with mode:
+            yield
+        return
+    original = F.scaled_dot_product_attention
+    F.scaled_dot_product_attention = _cpu_attention
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        F.scaled_dot_product_attention = original
+
+
+def _fake(model: nn.Module, mode: FakeTensorMode) -> None:
+    made: dict[int, Any] = {}
+
+    def fake(tensor: Tensor) -> Tensor:
+        if id(tensor) not in made:
+            with mode:
+                twin = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+            if isinstance(tensor, nn.Parameter):
+                twin = nn.Parameter(twin, requires_grad=tensor.requires_grad)
+            made[id(tensor)] = (twin, tensor)
+        return made[id(tensor)][0]  # type: ignore[no-any-return]
+
+    for module in model.modules():
+        for store in (module._parameters, module._buffers):
+            store.update({name: fake(tensor) for name, tensor in store.items() if tensor is not None})
+
+
+def _cpu_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """What torch's CPU dispatch of scaled_dot_product_attention runs (sdp_utils_cpp.cpp, attention.cpp)."""
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(
+            attn_mask.logical_not(), float("-inf")
+        )
+    same_heads = enable_gqa or query.shape[1] == key.shape[1] == value.shape[1]
+    if dropout_p > 0.0 or query.shape[-1] != value.shape[-1] or not same_heads:
+        return torch.ops.aten._scaled_dot_product_attention_math(  # type: ignore[no-any-return]
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )[0]
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # type: ignore[no-any-return]
+        query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
+    )[0]

@@ -1,0 +1,168 @@
+"""Runs the real training step of a wrapped model under a tracker, marking phases, stages and layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..polynomial import Shape
+from ..recipe import Recipe
+from .model import decoder_layers
+from .objective import Objective, watch_logits
+from .tracker import StorageTracker
+
+OPTIMIZER_STEPS = ("first step", "steady step")
+
+
+class TracedStep:
+    """The step of `planner.recipe.Recipe` on a model, at one batch shape."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, shape: Shape, tracker: StorageTracker) -> None:
+        self.model, self.recipe, self.shape, self.tracker = model, recipe, shape, tracker
+        self.objective = Objective(recipe.loss, shape.chunk)
+        self.layers = decoder_layers(model)
+        self.phase = "weights"
+        self.logits_untouched = False
+        self.device = next(model.parameters()).device
+
+    def run(self) -> None:
+        """Weights, two optimizer steps, one evaluation batch."""
+        self._adopt_parameters()
+        optimizer = make_optimizer(self.trainable(), self.recipe)
+        with self.tracker, self._layer_marks():
+            for self.phase in OPTIMIZER_STEPS:
+                for _ in range(self.recipe.accumulation):
+                    self._micro_batch()
+                self._optimizer_step(optimizer)
+            self.phase = "evaluation"
+            self._evaluation()
+
+    def trainable(self) -> list[nn.Parameter]:
+        """Parameters with gradients, in the model's order."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def _adopt_parameters(self) -> None:
+        named = list(self.model.named_parameters()) + list(self.model.named_buffers())
+        for component, chosen in (("weights", False), ("adapters", True)):
+            layer = None
+            for name, tensor in named:
+                if (".lora_" in name) is chosen:
+                    if layer != (layer := layer_of(name)):
+                        self.tracker.enter("weights", component, layer)
+                    self.tracker.adopt([tensor], component, layer)
+
+    def _micro_batch(self) -> None:
+        self.tracker.enter(self.phase, "batch")
+        batch = self._batch()
+        self.tracker.enter(self.phase, "forward")
+        with autocast(self.recipe):
+            loss = self.objective(self.model, batch)
+        del batch
+        loss.backward()
+        del loss
+        self.tracker.enter(self.phase, "after backward")
+
+    def _evaluation(self) -> None:
+        self.model.eval()
+        self.tracker.enter(self.phase, "batch")
+        batch = self._batch()
+        self.tracker.enter(self.phase, "forward")
+        with torch.no_grad(), autocast(self.recipe):
+            self.objective(self.model, batch)
+        del batch
+        self._check_head()
+
+    def _check_head(self) -> None:
+        """Whether the model's logits are the head's own output, as the chunked loss assumes."""
+        self.tracker.enter("end", "end")
+        ids = torch.zeros((1, 2), dtype=torch.long, device=self.device)
+        with torch.no_grad(), watch_logits(self.model) as made:
+            logits = self.model(input_ids=ids).logits
+        self.logits_untouched = id(logits) == made[-1]
+
+    def _optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        for name, parameter in self.model.named_parameters():
+            if parameter.grad is not None:
+                self.tracker.adopt([parameter.grad], "gradients", layer_of(name))
+        self.tracker.enter(self.phase, "optimizer")
+        torch.nn.utils.clip_grad_norm_(self.trainable(), 1.0)
+        optimizer.step()
+        for name, parameter in self.model.named_parameters():
+            states = [v for v in optimizer.state.get(parameter, {}).values() if isinstance(v, Tensor)]
+            self.tracker.adopt(states, "optimizer", layer_of(name))
+        self.tracker.enter(self.phase, "zero")
+        optimizer.zero_grad(set_to_none=True)
+
+    def _batch(self) -> dict[str, Tensor]:
+        def zeros(*size: int) -> Tensor:
+            return torch.zeros(size, dtype=torch.long, device=self.device)
+
+        shape = self.shape
+        batch = {"input_ids": zeros(shape.batch, shape.seq), "labels": zeros(shape.batch, shape.seq)}
+        if self.recipe.padding == "padded":
+            batch["attention_mask"] = zeros(shape.batch, shape.seq)
+        if self.recipe.loss != "full":
+            batch |= {"positions": zeros(shape.supervised), "targets": zeros(shape.supervised)}
+        return batch
+
+    @contextmanager
+    def _layer_marks(self) -> Iterator[None]:
+        handles = []
+        for index, layer in enumerate(self.layers):
+            handles.append(layer.register_forward_pre_hook(self._mark_forward(index)))
+            handles.append(layer.register_forward_hook(self._mark_end(index)))
+        yield
+        for handle in handles:
+            handle.remove()
+
+    def _mark_forward(self, index: int) -> Callable[..., None]:
+        return lambda *_: self.tracker.enter(self.phase, "forward", index)
+
+    def _mark_end(self, index: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            hidden = output[0] if isinstance(output, (tuple, list)) else output
+            if hidden.requires_grad:
+                hidden.register_hook(lambda _grad: self.tracker.enter(self.phase, "backward", index))
+            if index == len(self.layers) - 1:
+                self.tracker.enter(self.phase, "head")
+
+        return hook
+
+
+def layer_of(name: str) -> int:
+    """The layer number in a parameter's name; -1 for none."""
+    match = re.search(r"\.(\d+)\.", name)
+    return int(match[1]) if match else -1
+
+
+def autocast(recipe: Recipe) -> Any:
+    """The precision's context around the forward pass."""
+    return torch.autocast("cpu", torch.bfloat16) if recipe.precision == "bf16-amp" else nullcontext()
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer as a trace may run it (the fused kernel refuses tensors without storage)."""
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=1e-4, foreach=False)
+    if recipe.optimizer == "adamw-fused":
+        return _StatesOnly(parameters, {})
+    return torch.optim.AdamW(parameters, lr=1e-4, foreach=False)
+
+
+class _StatesOnly(torch.optim.Optimizer):
+    """AdamW's states without its arithmetic: the fused kernel updates in place and allocates nothing else
+    (torch/optim/adam.py, `_init_group` and `_fused_adam`)."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for parameter in self.param_groups[0]["params"]:
+            if parameter.grad is not None and not self.state[parameter]:
+                self.state[parameter] = {
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }

@@ -1,0 +1,120 @@
+"""What an op computes and moves: the raw material of the time model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..footprint import Linear
+from ..polynomial import ZERO, Coefficients, Shape, symbolize, term
+from ..stream import REPEATED
+from .depth import Depth
+
+if TYPE_CHECKING:
+    from .tracker import StorageTracker
+
+_aten = torch.ops.aten
+_MATMULS = {
+    _aten.mm.default: (0, 1),
+    _aten.addmm.default: (1, 2),
+    _aten.bmm.default: (0, 1),
+    _aten.baddbmm.default: (1, 2),
+}
+_RANDOM = ("aten::bernoulli_", "aten::native_dropout")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """`kind` is matmul, attention, traffic or random; `factors` multiply to FLOP, bytes or elements."""
+
+    kind: str
+    dtype: str
+    factors: tuple[tuple[int, ...], ...]
+    """A sum of products: one tuple of dimensions for each operand."""
+
+
+def work_of(func: Any, args: Sequence[Any], outputs: Sequence[Any]) -> Work | None:
+    """The work of one dispatched op; None for views and for ops that only make metadata."""
+    if func in _MATMULS:
+        left, right = (args[i] for i in _MATMULS[func])
+        return Work("matmul", _name(left.dtype), ((2, *left.shape, right.shape[-1]),))
+    name = func._schema.name
+    if "scaled_dot_product" in name:
+        return _attention(name, args)
+    if name in _RANDOM:
+        return Work("random", _name(args[0].dtype), (tuple(args[0].shape),))
+    if _is_view(func):
+        return None
+    touched = _tensors((*args, *outputs))
+    factors = tuple((t.element_size(), *t.shape) for t in touched if t.dim())
+    return Work("traffic", "", factors) if factors else None
+
+
+def total_work(tracker: StorageTracker, depth: Depth, shape: Shape) -> dict[str, Linear]:
+    """The steady step's work by kind: "micro ..." of one micro batch, "optimizer ..." of one optimizer step.
+
+    Matmul and attention in FLOP, traffic in bytes, random in elements, ops in calls.
+    """
+    micro_batches = sum(s.stage == "batch" and s.phase == "steady step" for s in tracker.segments)
+    totals: dict[str, list[list[int]]] = {}
+    for segment in tracker.segments:
+        if segment.phase != "steady step":
+            continue
+        repeated = depth.unit(segment.layer) == REPEATED
+        group = "optimizer" if segment.stage == "optimizer" else "micro"
+        for work in segment.work:
+            name = f"{group} {work.kind} {work.dtype}".strip()
+            _add(totals, name, _polynomial(work, shape), repeated)
+            _add(totals, f"{group} ops", term("1", 1), repeated)
+    return {
+        name: Linear(
+            *(tuple(c // (micro_batches if name.startswith("micro") else 1) for c in part) for part in parts)
+        )
+        for name, parts in totals.items()
+    }
+
+
+def _add(totals: dict[str, list[list[int]]], name: str, amount: Coefficients, repeated: bool) -> None:
+    base, per_unit = totals.setdefault(name, [list(ZERO), list(ZERO)])
+    for index, value in enumerate(amount):
+        base[index] += value
+        if repeated:
+            per_unit[index] += value
+
+
+def _polynomial(work: Work, shape: Shape) -> Coefficients:
+    total = list(ZERO)
+    for factors in work.factors:
+        product = symbolize(prod(factors), factors, 1, shape) or term("1", prod(factors))
+        total = [a + b for a, b in zip(total, product, strict=True)]
+    return tuple(total)
+
+
+def _attention(name: str, args: Sequence[Any]) -> Work:
+    backward = name.endswith("backward")
+    query, key = (args[1], args[2]) if backward else (args[0], args[1])
+    batch, heads, length, width = query.shape
+    products = 5 if backward else 2
+    return Work("attention", _name(query.dtype), ((2 * products, batch, heads, length, key.shape[2], width),))
+
+
+def _is_view(func: Any) -> bool:
+    returns = func._schema.returns
+    return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+
+
+def _tensors(values: Iterable[Any]) -> Iterable[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from _tensors(value)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

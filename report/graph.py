@@ -1,0 +1,109 @@
+"""Memory over time in block characters: file-backed below, anonymous above, plan and budget as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from ..planner.events import Sample
+from ..profiles.units import format_size, gib
+from .style import ANONYMOUS, BUDGET, EIGHTHS, FILE_BACKED, FULL, MUTED, PLAN, SHADED, WARN
+from .summary import MemoryPoint, MemoryTrack
+from .wording import duration
+
+_GUTTER = 12
+_BUDGET_LINE, _PLAN_LINE = "━", "╌"
+_OFF_SCALE = 2.0
+"""A budget more than this many times what is used or planned is named, not drawn."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryGraph:
+    """What to draw: a track up to `now_s`, in `height` rows of `width` cells, gutter included."""
+
+    track: MemoryTrack
+    now_s: float
+    plan_bytes: int
+    budget_bytes: int
+    width: int
+    height: int
+
+    def lines(self) -> Iterator[Text]:
+        """The rows from the top, then the time axis."""
+        gutter = max(_GUTTER, len(_label("budget", self.budget_bytes)), len(_label("plan", self.plan_bytes)))
+        columns = list(self.track.columns(self.width - gutter - 1, self.now_s))
+        scale = self._scale(columns)
+        for row in reversed(range(self.height)):
+            line = Text.assemble((f"{scale.label(row):>{gutter}}", MUTED), ("│", MUTED), no_wrap=True)
+            for point in columns:
+                line.append(*scale.cell(row, point))
+            yield line
+        end = f" {duration(self.now_s)}"
+        axis = "─" * (len(columns) - len(end))
+        yield Text(f"{'GiB 0':>{gutter}}└{axis}{end}", style=MUTED, no_wrap=True)
+
+    def _scale(self, columns: Sequence[MemoryPoint | None]) -> _Scale:
+        seen = max((point.rss_bytes for point in columns if point), default=0)
+        used = max(seen, self.plan_bytes, 1)
+        is_near = self.budget_bytes <= _OFF_SCALE * used
+        return _Scale(
+            top_bytes=max(used, self.budget_bytes) if is_near else used,
+            rows=self.height,
+            plan_bytes=self.plan_bytes,
+            budget_bytes=self.budget_bytes if is_near else None,
+        )
+
+
+def _label(name: str, size_bytes: int) -> str:
+    return f"{name} {gib(size_bytes)} "
+
+
+def legend(sample: Sample | None, plan_bytes: int, budget_bytes: int) -> Text:
+    """What the glyphs mean, with the present figures."""
+    parts = [
+        (_PLAN_LINE, PLAN, f"plan {gib(plan_bytes)}"),
+        (_BUDGET_LINE, BUDGET, f"budget {gib(budget_bytes)}"),
+    ]
+    if sample is not None:
+        parts.insert(0, (FULL, ANONYMOUS, f"anonymous {gib(sample.anonymous_bytes)}"))
+        parts.insert(1, (SHADED, FILE_BACKED, f"file {gib(sample.rss_bytes - sample.anonymous_bytes)}"))
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for glyph, style, words in parts:
+        text.append(glyph, style=style)
+        text.append(f" {words}  ")
+    if sample is not None and sample.swap_bytes:
+        text.append(f"swapped {format_size(sample.swap_bytes)}", style=WARN)
+    return text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Scale:
+    top_bytes: int
+    rows: int
+    plan_bytes: int
+    budget_bytes: int | None
+
+    def row_of(self, size_bytes: int) -> int:
+        return min(self.rows - 1, size_bytes * self.rows // self.top_bytes)
+
+    def eighths(self, size_bytes: int) -> int:
+        return round(size_bytes * self.rows * 8 / self.top_bytes)
+
+    def label(self, row: int) -> str:
+        """The name and size of the row's line, if one runs there."""
+        if self.budget_bytes is not None and row == self.row_of(self.budget_bytes):
+            return _label("budget", self.budget_bytes)
+        return _label("plan", self.plan_bytes) if row == self.row_of(self.plan_bytes) else ""
+
+    def cell(self, row: int, point: MemoryPoint | None) -> tuple[str, str]:
+        """The glyph and its style."""
+        if point is not None:
+            used = min(8, self.eighths(point.rss_bytes) - 8 * row)
+            file_backed = max(0, min(8, self.eighths(point.rss_bytes - point.anonymous_bytes) - 8 * row))
+            if used > 0:
+                return (SHADED, FILE_BACKED) if 2 * file_backed >= used else (EIGHTHS[used], ANONYMOUS)
+        if self.budget_bytes is not None and row == self.row_of(self.budget_bytes):
+            return _BUDGET_LINE, BUDGET
+        return (_PLAN_LINE, PLAN) if row == self.row_of(self.plan_bytes) else (" ", "")

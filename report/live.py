@@ -1,0 +1,94 @@
+"""Watches a run: a live picture on a terminal, plain lines without one, one line when quiet.
+
+Every view takes the run's events as they come, between `__enter__` and `__exit__`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.live import Live
+
+from ..planner.estimate import Estimate
+from ..planner.events import Event, Note, Outcome
+from .frame import frame
+from .plain import PlainView, QuietView, note_line
+from .style import Adaptive
+from .summary import RunSummary
+
+_REFRESHES_PER_S = 5
+
+
+class View(Protocol):
+    """What watches a run."""
+
+    def handle(self, event: Event) -> None:
+        """Take one event into account and show it."""
+
+    def __enter__(self) -> View: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def view_for(console: Console, estimate: Estimate | None = None, *, quiet: bool = False) -> View:
+    """The view for this console: quiet if asked, live on a terminal that can redraw, else plain lines."""
+    if quiet:
+        return QuietView(console)
+    if console.is_terminal and not console.is_dumb_terminal:
+        return LiveView(console, estimate)
+    return PlainView(console, estimate)
+
+
+class LiveView:
+    """A picture of the run that redraws itself a few times a second; notes scroll by above it.
+
+    `estimate` gives the plan of every phase; without it only what was reached is shown.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        estimate: Estimate | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.summary = RunSummary()
+        self._estimate = estimate
+        self._clock = clock
+        self._drawn_s = float("-inf")
+        self._live = Live(
+            get_renderable=self.picture, console=console, auto_refresh=False, vertical_overflow="crop"
+        )
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def handle(self, event: Event) -> None:
+        """Take one event into account; draw if the last drawing is old enough."""
+        self.summary.add(event)
+        if isinstance(event, Note):
+            self._live.console.print(note_line(event))
+        now = self._clock()
+        if now - self._drawn_s >= 1 / _REFRESHES_PER_S or isinstance(event, Outcome):
+            self._drawn_s = now
+            self._live.refresh()
+
+    def picture(self) -> RenderableType:
+        """The run as it is now, for whatever width and height it is drawn at."""
+
+        def draw(options: ConsoleOptions) -> Iterator[RenderableType]:
+            yield from frame(self.summary, self._estimate, options.max_width, options.size.height)
+
+        return Adaptive(draw)

@@ -1,0 +1,165 @@
+"""Words and numbers as people read them: sizes in columns, durations, counts, a recipe in a phrase."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from ..planner.recipe import ALL_LINEAR, Recipe
+from ..profiles.units import gib
+from .style import MUTED, NOTHING, SEPARATOR, STRONG
+
+_WHEN = {
+    "import": "while importing the libraries",
+    "load": "while loading the model",
+    "wrap": "while adding the adapters",
+    "first step": "in the first step",
+    "steady step": "in a steady step",
+    "evaluation": "during evaluation",
+    "save": "while saving",
+}
+
+_SHORT_HEADS = {"first step": "first\nstep", "steady step": "steady\nstep", "evaluation": "eval"}
+
+_UNUSUAL = {
+    ("adapter_dtype", "base"): "adapters in the base's dtype",
+    ("optimizer", "sgd"): "SGD",
+    ("attention", "eager"): "eager attention",
+    ("loss", "supervised"): "supervised loss",
+    ("loss", "chunked"): "chunked loss",
+    ("init", "random"): "random weights",
+    ("allocator", "default"): "default allocator",
+}
+
+_ENFORCED = {
+    "cgroup-v1": "enforced by a control group (version 1)",
+    "cgroup-v2": "enforced by a control group (version 2)",
+    "rlimit": "enforced by a resource limit",
+    "watch": "watched by lplan, not enforced by the kernel",
+    "none": "not enforced",
+}
+
+
+def size_cell(size_bytes: int) -> str:
+    """GiB for a column whose head says so; nothing is a dot, and next to nothing says so."""
+    if size_bytes == 0:
+        return NOTHING
+    text = gib(size_bytes)
+    return "<0.01" if text == "0.00" else text
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: "0.45 s", "9.8 s", "42 s", "12 min 5 s", "1 h 12 min", "2 d 3 h"."""
+    if seconds < 0.995:
+        return f"{seconds:.2f} s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return _two(divmod(whole, 60), "min", "s")
+    minutes = round(seconds / 60)
+    if minutes < 24 * 60:
+        return _two(divmod(minutes, 60), "h", "min")
+    return _two(divmod(round(seconds / 3600), 24), "d", "h")
+
+
+def _two(parts: tuple[int, int], large: str, small: str) -> str:
+    return f"{parts[0]} {large} {parts[1]} {small}" if parts[1] else f"{parts[0]} {large}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds since the start as a stamp for a log line: "0:07", "1:02:03"."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def count(number: int) -> str:
+    """Parameters: "1.10 B", "134.5 M", exact below a million."""
+    if number >= 10**9:
+        return f"{number / 10**9:.2f} B"
+    if number >= 10**6:
+        return f"{number / 10**6:.1f} M"
+    return f"{number:,}"
+
+
+def rate(tokens_per_s: float) -> str:
+    """Tokens per second in about three digits."""
+    return f"{tokens_per_s:,.0f}" if tokens_per_s >= 99.5 else f"{tokens_per_s:.1f}"
+
+
+def percent(part: float, whole: float) -> str:
+    """`part` of `whole`, in as many decimals as a small share needs; a dash of nothing."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    if share < 1:
+        return f"{share:.2f} %" if share else "0 %"
+    near_the_edge = share < 10 or 99 < share < 101
+    return f"{share:.1f} %" if near_the_edge and part != whole else f"{share:.0f} %"
+
+
+def when(phase: str) -> str:
+    """A phase as the end of a sentence: "in the first step"."""
+    return _WHEN.get(phase, f"in the phase {phase}")
+
+
+def enforcement(limiter: str) -> str:
+    """Who holds a run to its budget; `limiter` as in `planner.events.Start`."""
+    return _ENFORCED.get(limiter, f"enforced by {limiter}")
+
+
+def phase_head(phase: str) -> str:
+    """A phase as the head of a narrow column, on two lines where needed."""
+    return _SHORT_HEADS.get(phase, phase)
+
+
+def recipe_phrase(recipe: Recipe) -> tuple[str, ...]:
+    """What a recipe does, the usual left unsaid: ("LoRA r 8 on q,k,v,o", "bf16", "2 × 512 tokens", ...)."""
+    usual = (
+        _method(recipe),
+        recipe.precision,
+        f"{recipe.batch_size} × {recipe.seq_len} tokens",
+        f"checkpointing {recipe.checkpointing}",
+    )
+    unusual = (text for (knob, value), text in _UNUSUAL.items() if getattr(recipe, knob) == value)
+    return (*usual, *unusual)
+
+
+def _method(recipe: Recipe) -> str:
+    if recipe.method == "full":
+        return "full fine-tuning"
+    if recipe.target_modules == ALL_LINEAR:
+        return f"LoRA r {recipe.rank} on all linear layers"
+    modules = ",".join(name.removesuffix("_proj") for name in recipe.target_modules)
+    return f"LoRA r {recipe.rank} on {modules}"
+
+
+def joined(parts: Sequence[str], width: int) -> str:
+    """The parts with dots between, on as few lines as they fit, broken only between parts."""
+    lines = [""]
+    for part in parts:
+        longer = f"{lines[-1]}{SEPARATOR}{part}" if lines[-1] else part
+        if lines[-1] and cell_len(longer) > width:
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
+
+
+def bullets(title: str, lines: Iterable[str]) -> Table:
+    """A titled list with hanging indents."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for line in lines:
+        grid.add_row(Text("•", style=MUTED), Text(line))
+    titled = Table.grid()
+    titled.add_row(Text(title, style=STRONG))
+    titled.add_row(grid)
+    return titled

@@ -1,0 +1,89 @@
+"""The catalogue of machines: complete rows, and the figures that others published."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from typing import Any
+
+import pytest
+
+from lplan.profiles.errors import UsageError
+from lplan.profiles.named import CATALOGUE, find_hardware, named_hardware
+from lplan.profiles.units import GIB, MIB
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROWS: dict[str, dict[str, Any]] = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_says_where_it_comes_from(name: str) -> None:
+    row = ROWS[name]
+    assert len(row["source"]) > 20
+    assert len(row["reserve_source"]) > 10
+    assert isinstance(row["checked"], datetime.date)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_is_a_machine(name: str) -> None:
+    machine = named_hardware()[name]
+    assert machine.name == name == name.lower()
+    assert 0 < machine.reserve_bytes < machine.memory_bytes // 2
+    assert machine.cores >= 1
+    assert machine.checked == ROWS[name]["checked"].isoformat()
+    assert machine.device == ("cuda" if machine.gpus else "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "installed_bytes"),
+    [
+        ("cpu-8gb", 8 * GIB),
+        ("cpu-16gb", 16 * GIB),
+        ("cpu-32gb", 32 * GIB),
+        ("codespaces-2core", 8 * GIB),  # docs.github.com/en/codespaces/overview
+        ("codespaces-4core", 16 * GIB),
+        ("colab-cpu", 13 * GIB),  # n1-highmem-2
+        ("t4", 13 * GIB),
+    ],
+)
+def test_host_memory_is_a_little_less_than_installed(name: str, installed_bytes: int) -> None:
+    share = find_hardware(name).memory_bytes / installed_bytes
+    assert 0.96 <= share < 0.98
+
+
+def test_t4_is_what_torch_reports() -> None:
+    machine = find_hardware("t4")
+    (gpu,) = machine.gpus
+    assert machine.device == "cuda"
+    assert gpu.capability == (7, 5)
+    assert gpu.memory_bytes == 14912 * MIB
+    # CUDA's own messages: "GPU 0 has a total capacity of 14.56 GiB".
+    assert round(gpu.memory_bytes / GIB, 2) == 14.56
+
+
+def test_no_named_cpu_claims_bf16() -> None:
+    assert [name for name, machine in named_hardware().items() if machine.computes_bf16] == []
+
+
+def test_names_are_found_in_any_case() -> None:
+    assert find_hardware(" T4 ") is named_hardware()["t4"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "offered"),
+    [("cpu-8g", "cpu-8gb"), ("codespace-2core", "codespaces-2core"), ("t5", "t4")],
+)
+def test_unknown_name_offers_the_nearest(asked: str, offered: str) -> None:
+    with pytest.raises(UsageError, match=f"no machine is called '{asked}'") as caught:
+        find_hardware(asked)
+    assert offered in (caught.value.hint or "")
+
+
+def test_name_like_no_other_offers_all() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_hardware("xyzzy")
+    assert all(name in (caught.value.hint or "") for name in ROWS)

@@ -1,0 +1,268 @@
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lplan.planner.events import Outcome
+from lplan.trainer.diagnose import Evidence, diagnose, exception_line
+
+GIB = 2**30
+
+DONE = Evidence(
+    t_s=60.0,
+    exit_status=0,
+    stop=None,
+    limiter="cgroup-v1",
+    limit_bytes=2 * GIB,
+    limiter_peak_bytes=GIB,
+    limiter_oom_kills=0,
+    machine_oom_kills=0,
+    anonymous_bytes=GIB,
+    phase="steady step",
+    step=11,
+    total_steps=30,
+    told=None,
+    log_tail=(),
+    log=Path("runs/x/worker.log"),
+)
+FAILED = replace(DONE, exit_status=1)
+
+# As printed by CPython 3.11, PyTorch 2.13 and glibc.
+PLAIN = (
+    "Loading weights: 100%",
+    "Traceback (most recent call last):",
+    '  File "worker.py", line 3, in <module>',
+    "    train()",
+    "KeyError: 'q_proj'",
+    "",
+    "During handling of the above exception, another exception occurred:",
+    "",
+    "Traceback (most recent call last):",
+    '  File "worker.py", line 5, in <module>',
+    "    raise ValueError(message)",
+    "ValueError: target modules {'q_proj'} not found",
+    "check the model's layers",
+)
+TORCH_MEMORY = (
+    "Traceback (most recent call last):",
+    '  File "worker.py", line 1, in <module>',
+    "RuntimeError: [enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
+    "you tried to allocate 4294967296 bytes. Error code 12 (Cannot allocate memory)",
+)
+NUMPY_MEMORY = ("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8.00 GiB for an array",)
+BAD_ALLOC = (
+    "terminate called after throwing an instance of 'std::bad_alloc'",
+    "  what():  std::bad_alloc",
+)
+DISK = ("OSError: [Errno 28] No space left on device: 'runs/x/adapter/adapter_model.safetensors'",)
+QUOTED = (
+    "Traceback (most recent call last):",
+    "    raise MemoryError  # quoted source",
+    "ValueError: nothing",
+)
+
+
+def told(explanation: str) -> Outcome:
+    return Outcome(
+        t_s=1.0,
+        verdict="failed",
+        explanation=explanation,
+        hint="name another folder",
+        exit_code=2,
+        phase=None,
+        step=None,
+    )
+
+
+CASES = [
+    ("done", DONE, "done", 0, "11 of 30 steps"),
+    ("asked and saved", replace(DONE, stop="asked"), "interrupted", 1, "is saved"),
+    ("asked when all was done", replace(DONE, stop="asked", step=30), "done", 0, "30 of 30"),
+    (
+        "asked too early",
+        replace(DONE, stop="asked", exit_status=-15, step=None),
+        "interrupted",
+        1,
+        "before the",
+    ),
+    (
+        "asked, then killed",
+        replace(DONE, stop="killed", exit_status=-9),
+        "interrupted",
+        1,
+        "without a last save",
+    ),
+    (
+        "asked, but the disk was full",
+        replace(FAILED, stop="asked", log_tail=DISK),
+        "failed",
+        1,
+        "the disk is full",
+    ),
+    (
+        "own limit",
+        replace(DONE, exit_status=-9, limiter_oom_kills=1, machine_oom_kills=1, limiter_peak_bytes=2 * GIB),
+        "out-of-memory",
+        3,
+        "killed by the kernel during the steady step, after step 11: memory reached the 2.00 GiB limit",
+    ),
+    (
+        "own limit, no peak kept",
+        replace(DONE, exit_status=-9, limiter_oom_kills=1, limiter_peak_bytes=None),
+        "out-of-memory",
+        3,
+        "reached the 2.00 GiB limit",
+    ),
+    (
+        "own limit killed a helper, the worker fell over it",
+        replace(FAILED, limiter_oom_kills=1, limiter_peak_bytes=2 * GIB, log_tail=PLAIN),
+        "out-of-memory",
+        3,
+        "reached the 2.00 GiB limit",
+    ),
+    (
+        "an outer limit",
+        replace(DONE, exit_status=-9, limiter_oom_kills=1, limiter_peak_bytes=GIB),
+        "out-of-memory",
+        3,
+        "a container around the run, ran out of memory while the run held 1.00 GiB of its 2.00 GiB",
+    ),
+    (
+        "the machine, without a group",
+        replace(DONE, exit_status=-9, limiter="watch", limiter_peak_bytes=None, machine_oom_kills=1),
+        "out-of-memory",
+        3,
+        "the machine, or a container",
+    ),
+    (
+        "another program was killed for memory meanwhile",
+        replace(FAILED, machine_oom_kills=1, log_tail=PLAIN),
+        "failed",
+        1,
+        "target modules",
+    ),
+    (
+        "watched",
+        replace(DONE, exit_status=-9, limiter="watch", stop="over limit", anonymous_bytes=2 * GIB + 10**7),
+        "out-of-memory",
+        3,
+        "the steady step, after step 11: anonymous memory reached 2.01 GiB of the 2.00 GiB limit",
+    ),
+    (
+        "RLIMIT_DATA",
+        replace(FAILED, limiter="rlimit", log_tail=TORCH_MEMORY),
+        "out-of-memory",
+        3,
+        "RLIMIT_DATA refused an allocation during the steady step",
+    ),
+    ("MemoryError", replace(FAILED, log_tail=("MemoryError",)), "out-of-memory", 3, "the system refused"),
+    ("numpy", replace(FAILED, log_tail=NUMPY_MEMORY), "out-of-memory", 3, "8.00 GiB for an array"),
+    ("bad_alloc", replace(FAILED, exit_status=-6, log_tail=BAD_ALLOC), "out-of-memory", 3, "std::bad_alloc"),
+    ("quoted source", replace(FAILED, log_tail=QUOTED), "failed", 1, "ValueError: nothing"),
+    ("disk", replace(FAILED, phase="save", log_tail=DISK), "failed", 1, "the disk is full"),
+    ("plain exception", replace(FAILED, log_tail=PLAIN), "failed", 1, "ValueError: target modules"),
+    ("silent failure", FAILED, "failed", 1, "exit status 1"),
+    (
+        "told by the worker",
+        replace(FAILED, told=told("no such layer"), log_tail=PLAIN),
+        "failed",
+        2,
+        "no such layer",
+    ),
+    (
+        "killed for memory after telling",
+        replace(FAILED, told=told("x"), exit_status=-9, limiter_oom_kills=1, limiter_peak_bytes=2 * GIB),
+        "out-of-memory",
+        3,
+        "killed by the kernel",
+    ),
+    ("SIGSEGV", replace(FAILED, exit_status=-11), "failed", 1, "SIGSEGV"),
+    ("SIGILL", replace(FAILED, exit_status=-4), "failed", 1, "instruction"),
+    ("SIGABRT", replace(FAILED, exit_status=-6), "failed", 1, "SIGABRT"),
+    ("SIGBUS", replace(FAILED, exit_status=-7), "failed", 1, "SIGBUS"),
+    ("SIGKILL from outside", replace(FAILED, exit_status=-9), "failed", 1, "from outside"),
+    ("SIGTERM from outside", replace(FAILED, exit_status=-15), "failed", 1, "from outside"),
+    ("a rare signal", replace(FAILED, exit_status=-signal.SIGXCPU), "failed", 1, "SIGXCPU"),
+    (
+        "not started",
+        replace(FAILED, exit_status=127, phase=None, step=None, log_tail=("cannot start x: No such file",)),
+        "failed",
+        1,
+        "could not be started: cannot start x",
+    ),
+    (
+        "not even launched",
+        replace(FAILED, exit_status=None, phase=None, step=None, log_tail=("[Errno 11] Try again",)),
+        "failed",
+        1,
+        "[Errno 11]",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict", "exit_code", "says"),
+    [case[1:] for case in CASES],
+    ids=[case[0] for case in CASES],
+)
+def test_every_end_has_its_verdict(evidence: Evidence, verdict: str, exit_code: int, says: str) -> None:
+    outcome = diagnose(evidence)
+    assert (outcome.verdict, outcome.exit_code) == (verdict, exit_code)
+    assert says in outcome.explanation
+    assert "\n" not in outcome.explanation
+    assert outcome.hint is not None or verdict in ("done", "interrupted")
+    assert (outcome.t_s, outcome.phase, outcome.step) == (60.0, evidence.phase, evidence.step)
+
+
+@pytest.mark.parametrize(
+    ("phase", "knob"),
+    [
+        ("import", "--ram"),
+        ("load", "--precision"),
+        ("wrap", "--rank"),
+        ("first step", "--batch-size"),
+        ("steady step", "--checkpointing"),
+        ("evaluation", "--seq-len"),
+        ("save", "--ram"),
+        (None, "--ram"),
+    ],
+)
+def test_the_hint_for_memory_names_a_knob_of_the_phase(phase: str | None, knob: str) -> None:
+    killed = replace(DONE, exit_status=-9, limiter_oom_kills=1, limiter_peak_bytes=None, phase=phase)
+    assert knob in (diagnose(killed).hint or "")
+
+
+@pytest.mark.parametrize(
+    ("phase", "step", "where"),
+    [
+        (None, None, "before its first phase"),
+        ("load", None, "during the load phase"),
+        ("first step", None, "during the first step"),
+        ("save", 30, "during the save phase, after step 30"),
+    ],
+)
+def test_where_it_happened(phase: str | None, step: int | None, where: str) -> None:
+    assert replace(DONE, phase=phase, step=step).where == where
+
+
+def test_the_log_is_named_when_it_holds_the_reason() -> None:
+    assert "runs/x/worker.log" in (diagnose(replace(FAILED, log_tail=PLAIN)).hint or "")
+
+
+def test_long_messages_are_cut() -> None:
+    outcome = diagnose(replace(FAILED, log_tail=("ValueError: " + "x" * 5000,)))
+    assert len(outcome.explanation) < 300
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (PLAIN, "ValueError: target modules {'q_proj'} not found"),
+        (("Traceback (most recent call last):", '  File "x.py"'), 'File "x.py"'),  # torn by a kill
+        (("last words", "  ", ""), "last words"),
+        ((), None),
+    ],
+)
+def test_the_line_that_says_what_went_wrong(lines: tuple[str, ...], expected: str | None) -> None:
+    assert exception_line(lines) == expected

@@ -1,0 +1,65 @@
+"""Encoded samples as batches of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..planner.recipe import Loss
+from ..planner.tracing.objective import IGNORED, supervised_positions
+from .job import TokenFile
+
+Sample = tuple[Tensor, Tensor]
+"""(input_ids, labels), both (S,) int64."""
+
+
+class TokenDataset(Dataset[Sample]):
+    """The samples of a TokenFile."""
+
+    def __init__(self, file: TokenFile) -> None:
+        self.offsets = file.offsets()
+        self.ids = torch.tensor(file.ids(), dtype=torch.int32)
+        self.marks = torch.tensor(file.marks(), dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> Sample:
+        here = slice(self.offsets[index], self.offsets[index + 1])
+        ids = self.ids[here].long()
+        return ids, torch.where(self.marks[here], ids, IGNORED)
+
+    def lengths(self) -> list[int]:
+        """Tokens of each sample."""
+        return [b - a for a, b in zip(self.offsets, self.offsets[1:], strict=False)]
+
+
+class Collator:
+    """Pads to the longest of the batch; rows of equal length go without a mask, on the maskless causal path."""
+
+    def __init__(self, pad_token_id: int, loss: Loss) -> None:
+        self.pad_token_id = pad_token_id
+        self.loss = loss
+
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """input_ids, labels (B, S); attention_mask (B, S) if padded; positions, targets (N,) if selected."""
+        longest = max(len(ids) for ids, _ in samples)
+        shape = (len(samples), longest)
+        batch = {
+            "input_ids": torch.full(shape, self.pad_token_id, dtype=torch.long),
+            "labels": torch.full(shape, IGNORED, dtype=torch.long),
+        }
+        mask = torch.zeros(shape, dtype=torch.long)
+        for row, (ids, labels) in enumerate(samples):
+            batch["input_ids"][row, : len(ids)] = ids
+            batch["labels"][row, : len(ids)] = labels
+            mask[row, : len(ids)] = 1
+        if not bool(mask.all()):
+            batch["attention_mask"] = mask
+        if self.loss != "full":
+            batch["positions"], batch["targets"] = supervised_positions(batch["labels"])
+        return batch

@@ -1,0 +1,280 @@
+"""Why a worker ended: from what was seen to a verdict, a sentence, and what to change. Pure functions."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..planner.events import Outcome, Verdict
+from ..profiles.errors import EXIT_DOES_NOT_FIT, EXIT_ERROR, EXIT_OK
+from ..profiles.units import format_size
+from .launch import NOT_STARTED
+
+Stop = Literal["asked", "killed", "over limit"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """All that is known when a run has ended.
+
+    `exit_status` is negative for a signal, None if the worker could not even be launched. `stop` says what
+    the parent did: asked it to leave, killed it at the user's word, or killed it over the limit.
+    `limiter_peak_bytes` is what the limit itself counted (None if it does not count), `anonymous_bytes` the
+    highest sample. `machine_oom_kills` are those of the whole machine during the run. `told` is the worker's
+    own account of its failure.
+    """
+
+    t_s: float
+    exit_status: int | None
+    stop: Stop | None
+    limiter: str
+    limit_bytes: int
+    limiter_peak_bytes: int | None
+    limiter_oom_kills: int
+    machine_oom_kills: int
+    anonymous_bytes: int
+    phase: str | None
+    step: int | None
+    """The last optimizer step that was finished."""
+    total_steps: int
+    told: Outcome | None
+    log_tail: tuple[str, ...]
+    log: Path
+
+    @property
+    def where(self) -> str:
+        """As in "during the steady step, after step 11"."""
+        during = f"during the {self.phase} phase" if self.phase else "before its first phase"
+        if self.phase in ("first step", "steady step", "evaluation"):
+            during = f"during the {self.phase}"
+        return f"{during}, after step {self.step}" if self.step else during
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    verdict: Verdict
+    explanation: str
+    hint: str | None = None
+
+
+_Rule = Callable[[Evidence], _Finding | None]
+
+
+def diagnose(evidence: Evidence) -> Outcome:
+    """The run's outcome. Exit status: 0 done; 3 the run did not fit its memory; 1 anything else."""
+    finding = next(found for rule in _RULES if (found := rule(evidence)) is not None)
+    told = evidence.told if finding.verdict == "failed" else None
+    return Outcome(
+        t_s=evidence.t_s,
+        verdict=finding.verdict,
+        explanation=finding.explanation,
+        hint=finding.hint,
+        exit_code=told.exit_code if told else _EXIT[finding.verdict],
+        phase=evidence.phase,
+        step=evidence.step,
+    )
+
+
+_EXIT: dict[Verdict, int] = {
+    "done": EXIT_OK,
+    "out-of-memory": EXIT_DOES_NOT_FIT,
+    "interrupted": EXIT_ERROR,
+    "failed": EXIT_ERROR,
+}
+
+_STEP_HINT = "lower --batch-size or --seq-len, set --checkpointing full, or raise --ram"
+_MEMORY_HINTS = {
+    "import": "the libraries alone need more: raise --ram",
+    "load": "raise --ram, or load fewer bytes: --precision bf16, or a smaller --model",
+    "wrap": "raise --ram, or lower --rank",
+    "evaluation": "lower --batch-size or --seq-len, or raise --ram",
+    "save": "raise --ram, or lower --rank",
+}
+
+_REFUSED_MEMORY = re.compile(
+    r"\b\w*MemoryError\b|DefaultCPUAllocator: |std::bad_alloc|Cannot allocate memory|\bOutOfMemoryError\b"
+)
+_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|\[Errno (28|122)\]")
+
+_LAST_WORDS = 200
+
+_SIGNALS = {
+    signal.SIGSEGV: "a library crashed (SIGSEGV, it touched memory that is not its own)",
+    signal.SIGABRT: "a library gave up (SIGABRT)",
+    signal.SIGILL: "a library used an instruction that this processor lacks (SIGILL)",
+    signal.SIGFPE: "a library crashed (SIGFPE, an integer division by zero)",
+    signal.SIGBUS: "a file mapped into memory was cut short, or its disk or /dev/shm is full (SIGBUS)",
+    signal.SIGKILL: "it was killed from outside (SIGKILL), and not by the kernel for memory",
+    signal.SIGTERM: "it was told to end from outside (SIGTERM)",
+}
+_SIGNAL_HINTS = {
+    signal.SIGILL: "install builds of torch and its companions for this processor",
+    signal.SIGBUS: "check the free space of the disk and of /dev/shm, and the weight files",
+    signal.SIGKILL: "look for a memory guard such as systemd-oomd or earlyoom, or an administrator's limit",
+}
+_ENDED_BY_REQUEST = (
+    -signal.SIGTERM,
+    -signal.SIGINT,
+    -signal.SIGKILL,
+    128 + signal.SIGTERM,
+    128 + signal.SIGINT,
+)
+
+
+def _over_watched_limit(evidence: Evidence) -> _Finding | None:
+    if evidence.stop != "over limit":
+        return None
+    return _out_of_memory(
+        evidence,
+        f"ended by lplan {evidence.where}: anonymous memory reached {format_size(evidence.anonymous_bytes)} "
+        f"of the {format_size(evidence.limit_bytes)} limit (watched)",
+    )
+
+
+def _killed_in_group(evidence: Evidence) -> _Finding | None:
+    if not evidence.limiter_oom_kills or evidence.exit_status == 0:
+        return None
+    peak_bytes = evidence.limiter_peak_bytes
+    # The counter also counts kills for an outer limit's or the machine's sake; those find room below ours.
+    # Charges come in batches, so the peak may stay slightly below the limit.
+    if peak_bytes is not None and peak_bytes < 0.98 * evidence.limit_bytes:
+        return _machine_is_full(evidence, peak_bytes)
+    return _out_of_memory(
+        evidence,
+        f"killed by the kernel {evidence.where}: memory reached the {format_size(evidence.limit_bytes)} "
+        f"limit ({evidence.limiter}), {format_size(evidence.anonymous_bytes)} of it anonymous when sampled",
+    )
+
+
+def _killed_for_the_machine(evidence: Evidence) -> _Finding | None:
+    if evidence.exit_status != -signal.SIGKILL or evidence.stop or not evidence.machine_oom_kills:
+        return None
+    return _machine_is_full(evidence, evidence.anonymous_bytes)
+
+
+def _ended_well(evidence: Evidence) -> _Finding | None:
+    if evidence.exit_status != 0:
+        return None
+    steps = evidence.step or 0
+    if evidence.stop is None or steps >= evidence.total_steps:
+        return _Finding("done", f"done: {steps} of {evidence.total_steps} steps")
+    return _Finding(
+        "interrupted",
+        f"interrupted: {steps} of {evidence.total_steps} steps are done, and what was learned is saved",
+    )
+
+
+def _interrupted(evidence: Evidence) -> _Finding | None:
+    if evidence.stop is None or evidence.exit_status not in _ENDED_BY_REQUEST:
+        return None
+    done = f"after step {evidence.step}" if evidence.step else "before the first step was done"
+    return _Finding("interrupted", f"interrupted {done}, without a last save")
+
+
+def _told_by_worker(evidence: Evidence) -> _Finding | None:
+    if evidence.told is None:
+        return None
+    return _Finding(evidence.told.verdict, evidence.told.explanation, evidence.told.hint)
+
+
+def _never_started(evidence: Evidence) -> _Finding | None:
+    if evidence.exit_status is not None and (evidence.exit_status != NOT_STARTED or evidence.phase):
+        return None
+    reason = _last_line(evidence.log_tail) or "it left no message"
+    return _Finding("failed", f"the worker could not be started: {reason}", f"the log is {evidence.log}")
+
+
+def _memory_refused(evidence: Evidence) -> _Finding | None:
+    line = _last_match(_REFUSED_MEMORY, evidence.log_tail)
+    if line is None:
+        return None
+    by = "RLIMIT_DATA" if evidence.limiter == "rlimit" else "the system"
+    return _out_of_memory(
+        evidence,
+        f"{by} refused an allocation {evidence.where}, at {format_size(evidence.anonymous_bytes)} of the "
+        f"{format_size(evidence.limit_bytes)} limit: {_shortened(line)}",
+    )
+
+
+def _disk_full(evidence: Evidence) -> _Finding | None:
+    line = _last_match(_DISK_FULL, evidence.log_tail)
+    if line is None:
+        return None
+    return _Finding(
+        "failed",
+        f"the disk is full: the worker could not write {evidence.where}: {_shortened(line)}",
+        f"free space for {evidence.log.parent}, or name another folder by --output",
+    )
+
+
+def _crashed(evidence: Evidence) -> _Finding | None:
+    status = evidence.exit_status
+    if status is None or status >= 0:
+        return None
+    reason = _SIGNALS.get(signal.Signals(-status)) or f"it was ended by {signal.Signals(-status).name}"
+    hint = _SIGNAL_HINTS.get(signal.Signals(-status), f"the log is {evidence.log}")
+    return _Finding("failed", f"the worker ended {evidence.where}: {reason}", hint)
+
+
+def _raised(evidence: Evidence) -> _Finding:
+    reason = exception_line(evidence.log_tail) or f"exit status {evidence.exit_status}"
+    return _Finding(
+        "failed",
+        f"the worker failed {evidence.where}: {_shortened(reason)}",
+        f"the log is {evidence.log}",
+    )
+
+
+# The first rule that finds something decides. What the kernel and the parent did comes before what the
+# worker wrote, for a worker's last words may be about the consequence.
+_RULES: tuple[_Rule, ...] = (
+    _killed_in_group,
+    _over_watched_limit,
+    _ended_well,
+    _interrupted,
+    _killed_for_the_machine,
+    _told_by_worker,
+    _never_started,
+    _memory_refused,
+    _disk_full,
+    _crashed,
+    _raised,
+)
+
+
+def exception_line(lines: tuple[str, ...]) -> str | None:
+    """The exception of the last traceback ("ValueError: no such layer"), else the last line with text."""
+    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    after = lines[starts[-1] + 1 :] if starts else ()
+    return next((line for line in after if line and not line[0].isspace()), None) or _last_line(lines)
+
+
+def _out_of_memory(evidence: Evidence, explanation: str) -> _Finding:
+    return _Finding("out-of-memory", explanation, _MEMORY_HINTS.get(evidence.phase or "", _STEP_HINT))
+
+
+def _machine_is_full(evidence: Evidence, held_bytes: int) -> _Finding:
+    return _Finding(
+        "out-of-memory",
+        f"killed by the kernel {evidence.where}: the machine, or a container around the run, ran out of "
+        f"memory while the run held {format_size(held_bytes)} of its {format_size(evidence.limit_bytes)}",
+        "close other programs, or plan for less with --ram",
+    )
+
+
+def _last_match(pattern: re.Pattern[str], lines: tuple[str, ...]) -> str | None:
+    # Exceptions and libraries' last words start at the margin; quoted source lines don't.
+    words = (line for line in reversed(lines[-_LAST_WORDS:]) if line and not line[0].isspace())
+    return next((line.strip() for line in words if pattern.search(line)), None)
+
+
+def _last_line(lines: tuple[str, ...]) -> str | None:
+    return next((line.strip() for line in reversed(lines) if line.strip()), None)
+
+
+def _shortened(line: str, most: int = 200) -> str:
+    return line if len(line) <= most else line[: most - 1] + "…"

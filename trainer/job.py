@@ -1,0 +1,82 @@
+"""What the parent hands the worker: a file, so that the worker needs nothing but its run folder."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..planner.plan import Schedule
+from ..planner.recipe import Recipe
+
+JOB = "job.json"
+IGNORED = -100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One training run, as the worker executes it."""
+
+    model: str | None
+    """What `from_pretrained` takes; None with `config` for a model that is made in memory."""
+    config: Mapping[str, Any]
+    trust_remote_code: bool
+    recipe: Recipe
+    schedule: Schedule
+    pad_token_id: int
+    eval_steps: int
+    """Optimizer steps between evaluations and checkpoints; 0 for once, at the end."""
+
+    def write(self, folder: Path) -> None:
+        """Write job.json."""
+        data = {**asdict(self), "recipe": self.recipe.to_dict(), "config": dict(self.config)}
+        (folder / JOB).write_text(json.dumps(data), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Job:
+        """The job of a run folder."""
+        data = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        data["recipe"] = Recipe.from_dict(data["recipe"])
+        data["schedule"] = Schedule(**data["schedule"])
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFile:
+    """Encoded samples on disk: flat int32 token ids, flat int8 loss marks, int64 offsets; read by mapping."""
+
+    folder: Path
+    name: str
+
+    def write(self, samples: Sequence[tuple[Sequence[int], Sequence[int]]]) -> None:
+        """Store (input_ids, labels) pairs; labels equal the ids where there is loss and -100 elsewhere."""
+        offsets, ids, marks = array("q", [0]), array("i"), array("b")
+        for input_ids, labels in samples:
+            ids.extend(input_ids)
+            marks.extend(label != IGNORED for label in labels)
+            offsets.append(len(ids))
+        for suffix, values in (("offsets", offsets), ("ids", ids), ("marks", marks)):
+            self._path(suffix).write_bytes(values.tobytes())
+
+    def offsets(self) -> array[int]:
+        """Where each sample begins, and the end."""
+        return self._load("offsets", "q")
+
+    def ids(self) -> array[int]:
+        """Token ids of all samples."""
+        return self._load("ids", "i")
+
+    def marks(self) -> array[int]:
+        """1 for tokens with loss."""
+        return self._load("marks", "b")
+
+    def _load(self, suffix: str, code: str) -> array[int]:
+        values: array[int] = array(code)
+        values.frombytes(self._path(suffix).read_bytes())
+        return values
+
+    def _path(self, suffix: str) -> Path:
+        return self.folder / f"{self.name}.{suffix}.bin"

@@ -1,0 +1,154 @@
+"""The Hugging Face Trainer, held to the recipe: our loss paths, our batches, our events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ..planner.tracing.objective import IGNORED, Objective
+from ..planner.tracing.step import autocast
+from .batches import Collator, TokenDataset
+from .channel import Channel
+from .data.batching_tmp import LengthGroupedBatches
+from .job import Job
+
+_OPTIMIZERS = {"adamw": "adamw_torch", "adamw-fused": "adamw_torch_fused", "sgd": "sgd"}
+
+
+def training_arguments(job: Job, folder: str) -> TrainingArguments:
+    """The Trainer's arguments for a job."""
+    recipe, schedule = job.recipe, job.schedule
+    strategy = "steps" if job.eval_steps else "no"
+    return TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulation,
+        num_train_epochs=schedule.epochs,
+        max_steps=schedule.max_steps or -1,
+        learning_rate=schedule.learning_rate,
+        warmup_steps=schedule.warmup_steps,
+        lr_scheduler_type=schedule.scheduler,
+        weight_decay=schedule.weight_decay,
+        max_grad_norm=schedule.max_grad_norm,
+        optim=_OPTIMIZERS[recipe.optimizer],
+        seed=schedule.seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        eval_strategy=strategy,
+        eval_steps=job.eval_steps or None,
+        save_strategy=strategy,
+        save_steps=job.eval_steps or 500,
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+    )
+
+
+class PlannedTrainer(Trainer):
+    """Trainer with the recipe's objective and length-grouped batches, the longest first."""
+
+    def __init__(
+        self, job: Job, model: nn.Module, folder: str, train: TokenDataset, held_out: TokenDataset | None
+    ) -> None:
+        self.job = job
+        self.objective = Objective(job.recipe.loss)
+        self.tokens = 0
+        super().__init__(
+            model=model,
+            args=training_arguments(job, folder),
+            train_dataset=train,
+            eval_dataset=held_out,
+            data_collator=Collator(job.pad_token_id, job.recipe.loss),
+        )
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches of similar lengths; the longest batch of the data set comes first."""
+        batches = LengthGroupedBatches(
+            self.train_dataset.lengths(), self.job.recipe.batch_size, seed=self.job.schedule.seed
+        )
+        return DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: Any
+    ) -> tuple[list[Any], Any]:
+        """The micro batches of one optimizer step, and how many tokens carry loss in all of them."""
+        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        items = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches)
+        return batches, torch.tensor(max(items, 1))
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Counts the micro batch's tokens, padding excluded, and trains on it."""
+        mask = inputs.get("attention_mask")
+        self.tokens += int(mask.sum()) if mask is not None else inputs["input_ids"].numel()
+        return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[no-any-return]
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The recipe's loss path; summed over the step's supervised tokens, divided by their number."""
+        items = num_items_in_batch
+        if self.objective.loss == "full" and not self.model_accepts_loss_kwargs:
+            items = None
+        self.loss_is_scaled_for_ga = items is not None
+        with autocast(self.job.recipe):
+            loss = self.objective(model, inputs, items)
+        return (loss, {}) if return_outputs else loss
+
+    def prediction_step(
+        self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[Tensor, None, None]:
+        """Loss only: held-out logits are never gathered."""
+        with torch.no_grad():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+
+class Reporter(TrainerCallback):
+    """Turns the Trainer's progress into events, and a signal into a clean stop."""
+
+    def __init__(self, channel: Channel, stop_asked: Sequence[bool]) -> None:
+        self.channel = channel
+        self.stop_asked = stop_asked
+        self.trainer: PlannedTrainer | None = None
+        self._began_s = 0.0
+        self._last: tuple[int, float] = (0, 0.0)
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._began_s = time.monotonic()
+        if state.global_step == 0:
+            self.channel.phase("first step")
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._last = (state.global_step, time.monotonic() - self._began_s)
+        if state.global_step == 1:
+            self.channel.phase("steady step")
+        if any(self.stop_asked):
+            control.should_training_stop = True
+            control.should_save = True
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        assert self.trainer is not None
+        if logs and "loss" in logs:
+            step, step_s = self._last
+            self.channel.metric(
+                step=step, loss=float(logs["loss"]), learning_rate=logs.get("learning_rate"),
+                tokens=self.trainer.tokens, step_s=step_s,
+            )  # fmt: skip
+            self.trainer.tokens = 0

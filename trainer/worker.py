@@ -1,0 +1,80 @@
+"""The worker process: `python -m lplan.trainer.worker RUN_FOLDER`. Loads, wraps, trains, evaluates, saves."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..profiles.errors import LplanError
+from .channel import Channel
+from .job import Job, TokenFile
+
+
+def main(argv: list[str]) -> int:
+    """Run the job of a folder; the exit status."""
+    folder = Path(argv[0])
+    channel = Channel.from_environment()
+    stop_asked: list[bool] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop_asked.append(True))
+    try:
+        run(folder, channel, stop_asked)
+    except LplanError as error:
+        channel.failure(str(error), hint=error.hint, exit_code=error.exit_code)
+        return error.exit_code
+    return 0
+
+
+def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
+    """Everything between the start of the process and the saved adapter, phase by phase."""
+    channel.phase("import")
+    import torch
+
+    from ..planner.tracing.model import wrap
+    from .batches import TokenDataset
+    from .loading import load_base
+    from .training import PlannedTrainer, Reporter
+
+    job = Job.read(folder)
+    torch.set_num_threads(job.recipe.threads)
+    torch.manual_seed(job.schedule.seed)
+    train = TokenDataset(TokenFile(folder, "train"))
+    held_out = TokenDataset(TokenFile(folder, "validation"))
+    channel.phase("load")
+    base = load_base(job)
+    channel.phase("wrap")
+    model = wrap(base, job.recipe)
+    reporter = Reporter(channel, stop_asked)
+    trainer = PlannedTrainer(
+        job, model, str(folder / "checkpoints"), train, held_out if len(held_out) else None
+    )
+    trainer.add_callback(reporter)
+    reporter.trainer = trainer
+    trainer.train()
+    if len(held_out) and not stop_asked:
+        channel.phase("evaluation")
+        loss = trainer.evaluate()["eval_loss"]
+        channel.evaluation(step=trainer.state.global_step, loss=loss, samples=len(held_out))
+    channel.phase("save")
+    save(model, folder / "adapter")
+    channel.note(f"{_alive(model)}adapter saved")
+    channel.phase_peak()
+
+
+def save(model: Any, folder: Path) -> None:
+    """Write the adapter, or the whole model after full fine-tuning, as safetensors; aside first, then renamed."""
+    aside = folder.with_name(f".{folder.name}.part")
+    model.save_pretrained(str(aside), safe_serialization=True)
+    aside.rename(folder)
+
+
+def _alive(model: Any) -> str:
+    """How many adapters moved away from zero: a silent failure of checkpointing trains nothing."""
+    moved = [bool(p.detach().any()) for name, p in model.named_parameters() if ".lora_B." in name]
+    return f"{sum(moved)} of {len(moved)} adapters have learned; " if moved else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
