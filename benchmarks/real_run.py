@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from lplan.planner.allocator import environment_of
 from lplan.planner.events import Event, Metric, Outcome, PhasePeak, from_line
 from lplan.planner.plan import Schedule
 from lplan.planner.recipe import Recipe
-from lplan.trainer.job import IGNORED, Job, TokenFile
+from lplan.trainer.data.encoding import EncodedSet
+from lplan.trainer.job import Job, TokenFile
 
 SHORTER_ROW = 8
 """Padded batches: every row but the first is an eighth shorter."""
@@ -36,17 +38,17 @@ class Measured:
         return max(peak.rss_bytes for peak in self.phases.values())
 
 
-def samples(recipe: Recipe, vocabulary: int, count: int, seed: int = 0) -> list[tuple[list[int], list[int]]]:
+def samples(recipe: Recipe, vocabulary: int, count: int, seed: int = 0) -> EncodedSet:
     """`count` random samples of the recipe's lengths; the supervised tokens come last."""
     generator = random.Random(seed)
-    made = []
+    ids, marks, offsets = array("i"), bytearray(), array("q", [0])
     for index in range(count):
         shorter = recipe.padding == "padded" and index % recipe.batch_size
         length = recipe.seq_len - (recipe.seq_len // SHORTER_ROW if shorter else 0)
-        ids = [generator.randrange(vocabulary) for _ in range(length)]
-        unsupervised = max(0, length - recipe.supervised_len)
-        made.append((ids, [IGNORED] * unsupervised + ids[unsupervised:]))
-    return made
+        ids.extend(generator.randrange(vocabulary) for _ in range(length))
+        marks.extend(position >= length - recipe.supervised_len for position in range(length))
+        offsets.append(len(ids))
+    return EncodedSet(ids=ids, marks=marks, offsets=offsets, truncated=0, dropped=0)
 
 
 def run(
@@ -61,11 +63,10 @@ def run(
     with tempfile.TemporaryDirectory(prefix="lplan-run-") as name:
         folder = Path(name)
         vocabulary = int(config["vocab_size"])
-        made = samples(recipe, vocabulary, recipe.effective_batch * steps)
-        TokenFile(folder, "train").write(made)
-        TokenFile(folder, "validation").write(made[: recipe.batch_size])
+        TokenFile(folder, "train").write(samples(recipe, vocabulary, recipe.effective_batch * steps))
+        TokenFile(folder, "validation").write(samples(recipe, vocabulary, recipe.batch_size))
         Job(
-            model=model, config=config, trust_remote_code=False, recipe=recipe, pad_token_id=0, eval_steps=0,
+            model=model, config=config, trust_remote_code=False, recipe=recipe, pad_token_id=0, checkpoint_steps=0,
             schedule=Schedule(max_steps=steps, warmup_steps=0),
         ).write(folder)  # fmt: skip
         return _measured(_worker(folder, recipe, environment or {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 from .footprint import Footprint, footprint_from_dict
 from .polynomial import Shape
 from .recipe import Recipe
-from .runtime import Baseline
 from .versions import stack_versions
 
 _SCHEMA = "lplan.footprint/1"
@@ -47,18 +47,17 @@ class FootprintStore:
         key = self._key(config, recipe, shape if footprint.shape is not None else None)
         self._write(self.folder / "footprints" / f"{key}.json", footprint.to_dict())
 
-    def baseline(self) -> Baseline | None:
-        """The import baseline measured on this machine with these versions."""
-        data = self._read(self._baseline_path())
-        return None if data is None else Baseline(**data)
+    def find_fact(self, name: str) -> Any:
+        """Something measured on this machine with these versions; None if it was not."""
+        return self._read(self._fact_path(name))
 
-    def keep_baseline(self, baseline: Baseline) -> None:
-        """Store the import baseline."""
-        data = {"anonymous_bytes": baseline.anonymous_bytes, "file_bytes": baseline.file_bytes}
-        self._write(self._baseline_path(), data)
+    def keep_fact(self, name: str, fact: Mapping[str, Any]) -> None:
+        """Store something measured on this machine."""
+        self._write(self._fact_path(name), fact)
 
-    def _baseline_path(self) -> Path:
-        return self.folder / f"baseline-{_digest(dict(stack_versions()))}.json"
+    def _fact_path(self, name: str) -> Path:
+        machine = [platform.node(), platform.machine(), platform.python_version(), dict(stack_versions())]
+        return self.folder / f"{name}-{_digest(machine)}.json"
 
     def _key(self, config: Mapping[str, Any], recipe: Recipe, shape: Shape | None) -> str:
         at = None if shape is None else [shape.batch, shape.seq, shape.supervised]

@@ -23,6 +23,7 @@ from .recipe import Recipe
 from .runtime import Baseline, shipped_baseline
 from .store import FootprintStore
 
+_BASELINE = "baseline"
 Progress = Callable[[int, int], object]
 
 
@@ -38,20 +39,43 @@ def footprints(
     Raises LplanError when the tracing process itself fails. `progress(done, of)` is called as traces arrive.
     """
     store = store or FootprintStore()
-    found: list[Footprint | LplanError | None] = [store.find(model.config, *request) for request in requests]
-    wanted: dict[tuple[Recipe, Shape], list[int]] = {}
-    for index, (recipe, shape) in enumerate(requests):
-        if found[index] is None:
-            wanted.setdefault((recipe.graph(), shape), []).append(index)
-    if wanted:
-        for done, (request, answer) in enumerate(_trace(model, list(wanted), store), start=1):
-            for index in wanted[request]:
-                found[index] = answer
+    answers: dict[tuple[Recipe, Shape], Footprint | LplanError] = {}
+    while wanted := _wanted(model, requests, store, answers):
+        for done, (request, answer) in enumerate(_trace(model, wanted, store), start=1):
+            answers |= {other: answer for other in requests if _answers(answer, request, other)}
             if isinstance(answer, Footprint):
                 store.keep(model.config, *request, answer)
             if progress is not None:
                 progress(done, len(wanted))
-    return [answer for answer in found if answer is not None]
+    return [answers[request] for request in requests]
+
+
+def _wanted(
+    model: ModelProfile,
+    requests: Sequence[tuple[Recipe, Shape]],
+    store: FootprintStore,
+    answers: dict[tuple[Recipe, Shape], Footprint | LplanError],
+) -> list[tuple[Recipe, Shape]]:
+    """One request for every graph that neither the answers nor the store hold; fills answers from the store."""
+    wanted: dict[Recipe, tuple[Recipe, Shape]] = {}
+    for request in requests:
+        if request not in answers:
+            found = store.find(model.config, *request)
+            if found is not None:
+                answers[request] = found
+            else:
+                wanted.setdefault(request[0].graph(), request)
+    return list(wanted.values())
+
+
+def _answers(
+    answer: Footprint | LplanError, request: tuple[Recipe, Shape], other: tuple[Recipe, Shape]
+) -> bool:
+    """Whether the answer to one request is the answer to another: the same graph, for every shape."""
+    if request == other:
+        return True
+    same_graph = request[0].graph() == other[0].graph()
+    return same_graph and (isinstance(answer, LplanError) or answer.shape is None)
 
 
 def footprint(
@@ -66,7 +90,8 @@ def footprint(
 
 def baseline(store: FootprintStore | None = None) -> Baseline:
     """The import baseline: as measured here by the last tracing process, else the shipped one."""
-    return (store or FootprintStore()).baseline() or shipped_baseline()
+    fact = (store or FootprintStore()).find_fact(_BASELINE)
+    return shipped_baseline() if fact is None else Baseline(**fact)
 
 
 def _trace(model: ModelProfile, requests: Sequence[tuple[Recipe, Shape]], store: FootprintStore) -> Any:
@@ -96,7 +121,7 @@ def _trace(model: ModelProfile, requests: Sequence[tuple[Recipe, Shape]], store:
         for line in child.stdout:
             answer = json.loads(line)
             if "baseline" in answer:
-                store.keep_baseline(Baseline(**answer["baseline"]))
+                store.keep_fact(_BASELINE, answer["baseline"])
             else:
                 yield next(remaining), _answer(answer)
         if child.wait() == 0 and next(remaining, None) is None:

@@ -11,14 +11,14 @@ from ..profiles.model import ModelProfile
 from ..profiles.units import gib
 from .style import MUTED, NOTHING, Adaptive, ruled_table
 
-_ONE_LINE_COLUMNS = 114
+_ONE_LINE_COLUMNS = 110
 _CLASS_ENDINGS = ("ForCausalLM", "LMHeadModel")
 
 
 def models_table(profiles: Iterable[ModelProfile]) -> Adaptive:
     """Alias, hub id, architecture, parameters, dtype and size on disk, a model a row.
 
-    Where there are less than 114 columns the hub id moves under the alias.
+    Where there are fewer than 110 columns the hub id moves under the alias.
     """
     shown = tuple(profiles)
     return Adaptive(lambda options: [_table(shown, wide=options.max_width >= _ONE_LINE_COLUMNS)])

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..planner.plan import Schedule
 from ..planner.recipe import Recipe
+from .data.encoding import EncodedSet
 
 JOB = "job.json"
-IGNORED = -100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,8 +27,8 @@ class Job:
     recipe: Recipe
     schedule: Schedule
     pad_token_id: int
-    eval_steps: int
-    """Optimizer steps between evaluations and checkpoints; 0 for once, at the end."""
+    checkpoint_steps: int
+    """Optimizer steps between checkpoints; 0 for none."""
 
     def write(self, folder: Path) -> None:
         """Write job.json."""
@@ -51,14 +51,13 @@ class TokenFile:
     folder: Path
     name: str
 
-    def write(self, samples: Sequence[tuple[Sequence[int], Sequence[int]]]) -> None:
-        """Store (input_ids, labels) pairs; labels equal the ids where there is loss and -100 elsewhere."""
-        offsets, ids, marks = array("q", [0]), array("i"), array("b")
-        for input_ids, labels in samples:
-            ids.extend(input_ids)
-            marks.extend(label != IGNORED for label in labels)
-            offsets.append(len(ids))
-        for suffix, values in (("offsets", offsets), ("ids", ids), ("marks", marks)):
+    def write(self, encoded: EncodedSet) -> None:
+        """Store a split."""
+        for suffix, values in (
+            ("offsets", encoded.offsets),
+            ("ids", encoded.ids),
+            ("marks", array("b", encoded.marks)),
+        ):
             self._path(suffix).write_bytes(values.tobytes())
 
     def offsets(self) -> array[int]:

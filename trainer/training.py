@@ -15,7 +15,7 @@ from ..planner.tracing.objective import IGNORED, Objective
 from ..planner.tracing.step import autocast
 from .batches import Collator, TokenDataset
 from .channel import Channel
-from .data.batching_tmp import LengthGroupedBatches
+from .data.batching import LengthGroupedBatches
 from .job import Job
 
 _OPTIMIZERS = {"adamw": "adamw_torch", "adamw-fused": "adamw_torch_fused", "sgd": "sgd"}
@@ -24,7 +24,6 @@ _OPTIMIZERS = {"adamw": "adamw_torch", "adamw-fused": "adamw_torch_fused", "sgd"
 def training_arguments(job: Job, folder: str) -> TrainingArguments:
     """The Trainer's arguments for a job."""
     recipe, schedule = job.recipe, job.schedule
-    strategy = "steps" if job.eval_steps else "no"
     return TrainingArguments(
         output_dir=folder,
         per_device_train_batch_size=recipe.batch_size,
@@ -41,10 +40,8 @@ def training_arguments(job: Job, folder: str) -> TrainingArguments:
         seed=schedule.seed,
         logging_steps=1,
         logging_nan_inf_filter=False,
-        eval_strategy=strategy,
-        eval_steps=job.eval_steps or None,
-        save_strategy=strategy,
-        save_steps=job.eval_steps or 500,
+        save_strategy="steps" if job.checkpoint_steps else "no",
+        save_steps=job.checkpoint_steps or 500,
         save_total_limit=2,
         report_to="none",
         disable_tqdm=True,

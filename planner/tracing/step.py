@@ -159,7 +159,7 @@ class _StatesOnly(torch.optim.Optimizer):
     (torch/optim/adam.py, `_init_group` and `_fused_adam`)."""
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for parameter in self.param_groups[0]["params"]:
             if parameter.grad is not None and not self.state[parameter]:
                 self.state[parameter] = {

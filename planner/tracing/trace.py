@@ -131,7 +131,7 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
     if not depth.whole:
         check_extends(stream)
     found = peaks(stream, extends=not depth.whole)
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
     embeddings, head = base.get_input_embeddings(), output_head(base)
     shared = embeddings.weight is head.weight
     return Footprint(

@@ -25,6 +25,8 @@ _MATMULS = {
     _aten.bmm.default: (0, 1),
     _aten.baddbmm.default: (1, 2),
 }
+_THIN = 64
+"""A product with a smaller side (an adapter's rank) is bound by the memory it reads, not by arithmetic."""
 _RANDOM = ("aten::bernoulli_", "aten::native_dropout")
 
 
@@ -42,7 +44,8 @@ def work_of(func: Any, args: Sequence[Any], outputs: Sequence[Any]) -> Work | No
     """The work of one dispatched op; None for views and for ops that only make metadata."""
     if func in _MATMULS:
         left, right = (args[i] for i in _MATMULS[func])
-        return Work("matmul", _name(left.dtype), ((2, *left.shape, right.shape[-1]),))
+        if min(left.shape[-2], left.shape[-1], right.shape[-1]) > _THIN:
+            return Work("matmul", _name(left.dtype), ((2, *left.shape, right.shape[-1]),))
     name = func._schema.name
     if "scaled_dot_product" in name:
         return _attention(name, args)

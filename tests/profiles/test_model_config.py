@@ -30,7 +30,20 @@ def test_tables_read_from_source_are_those_of_the_import() -> None:
 
 @pytest.mark.parametrize(
     "model_type",
-    ["llama", "gpt2", "bloom", "falcon", "mpt", "xlm", "ctrl", "mamba", "dbrx", "nemotron_h", "gemma3", "blt"],
+    [
+        "llama",
+        "gpt2",
+        "bloom",
+        "falcon",
+        "mpt",
+        "xlm",
+        "ctrl",
+        "mamba",
+        "dbrx",
+        "nemotron_h",
+        "gemma3",
+        "blt",
+    ],
 )
 def test_every_spelling_of_sizes_is_understood(model_type: str) -> None:
     with warnings.catch_warnings():
@@ -75,7 +88,7 @@ def test_a_missing_size_is_not_replaced_by_the_class_default(missing: str) -> No
 
 @pytest.mark.parametrize("value", [0, -4, "4096", 1.5, True, [], {}])
 def test_a_size_that_is_no_positive_number(value: Any) -> None:
-    with pytest.raises(LplanError, match="hidden_size is .*, not a positive whole number"):
+    with pytest.raises(LplanError, match=r"hidden_size is .*, not a positive whole number"):
         check_config({**TINY, "hidden_size": value}, "config.json")
 
 

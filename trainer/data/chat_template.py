@@ -91,4 +91,4 @@ def _raise_exception(message: str) -> None:
 
 
 def _strftime_now(layout: str) -> str:
-    return datetime.now().strftime(layout)  # noqa: DTZ005 - local time, as the templates expect
+    return datetime.now().strftime(layout)

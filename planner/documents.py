@@ -1,0 +1,229 @@
+"""Estimates and plans as versioned JSON documents, out and in. Others script against these: extend, don't break."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..profiles.errors import LplanError
+from ..profiles.hardware import Budget, Gpu, Hardware, Limit
+from ..profiles.model import ModelProfile, WeightFiles
+from .estimate import ByteRange, Estimate, PhaseEstimate
+from .events import Outcome, PhasePeak
+from .plan import DataReference, Decision, Plan, Rejected, Schedule, TimeEstimate
+from .recipe import Recipe
+
+ESTIMATE_SCHEMA = "lplan.estimate/1"
+PLAN_SCHEMA = "lplan.plan/1"
+
+
+def estimate_document(estimate: Estimate) -> dict[str, Any]:
+    """`lplan estimate --json`."""
+    peak = estimate.peak
+    return {
+        "schema": ESTIMATE_SCHEMA,
+        "model": {
+            "id": estimate.model.id,
+            "architecture": estimate.architecture,
+            "parameters": estimate.parameters,
+            "trainable_parameters": estimate.trainable_parameters,
+        },
+        "recipe": estimate.recipe.to_dict(),
+        "hardware": {
+            "name": estimate.hardware.name,
+            "device": estimate.budget.device,
+            "budget_bytes": estimate.budget.budget_bytes,
+            "reserve_bytes": estimate.budget.reserve_bytes,
+            "reason": estimate.budget.reason,
+            "memory_bytes": estimate.hardware.memory_bytes,
+            "cores": estimate.hardware.cores,
+            "source": estimate.hardware.source,
+        },
+        "phases": [_phase_document(phase) for phase in estimate.phases],
+        "peak": {"phase": peak.name, **asdict(peak.peak)},
+        "cuda": None,
+        "cpu": {
+            "rss_bytes": max(phase.peak.expected_bytes for phase in estimate.phases),
+            "anonymous_bytes": max(phase.anonymous_bytes for phase in estimate.phases),
+            "file_bytes": max(phase.file_bytes for phase in estimate.phases),
+        },
+        "required_bytes": peak.required_bytes,
+        "fits": estimate.fits,
+        "assumptions": list(estimate.assumptions),
+        "not_modelled": list(estimate.not_modelled),
+        "versions": dict(estimate.versions),
+    }
+
+
+def _phase_document(phase: PhaseEstimate) -> dict[str, Any]:
+    return {
+        "name": phase.name,
+        "peak": asdict(phase.peak),
+        "components": dict(phase.components),
+        "anonymous_bytes": phase.anonymous_bytes,
+        "file_bytes": phase.file_bytes,
+        "reclaimable_bytes": phase.reclaimable_bytes,
+    }
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """`lplan plan --json`, and the content of a plan file. `replay` is what a plan is checked against."""
+    model = plan.estimate.model
+    return {
+        "schema": PLAN_SCHEMA,
+        "estimate": estimate_document(plan.estimate),
+        "recipe": plan.recipe.to_dict(),
+        "decisions": [_decision_document(decision) for decision in plan.decisions],
+        "time": None if plan.time is None else asdict(plan.time),
+        "schedule": asdict(plan.schedule),
+        "data": None if plan.data is None else asdict(plan.data),
+        "replay": {
+            "model": _model_document(model),
+            "model_fingerprint": model_fingerprint(model),
+            "hardware": asdict(plan.estimate.hardware),
+            "budget": asdict(plan.estimate.budget),
+            "versions": dict(plan.estimate.versions),
+        },
+    }
+
+
+def _decision_document(decision: Decision) -> dict[str, Any]:
+    return {**asdict(decision), "rejected": [asdict(rejected) for rejected in decision.rejected]}
+
+
+def _model_document(model: ModelProfile) -> dict[str, Any]:
+    location = model.location
+    return {
+        **{
+            name: getattr(model, name)
+            for name in ("id", "alias", "model_type", "architecture", "parameters", "source")
+        },
+        "checked": model.checked,
+        "trust_remote_code": model.trust_remote_code,
+        "config": dict(model.config),
+        "weights": asdict(model.weights),
+        "location": str(location) if location is not None else None,
+        "local": isinstance(location, Path),
+    }
+
+
+def model_fingerprint(model: ModelProfile) -> str:
+    """SHA-256 over the configuration and the sizes of the weight files."""
+    parts = [dict(model.config), asdict(model.weights)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write a plan file, atomically. Raises LplanError when the place cannot be written."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_text(json.dumps(plan_document(plan), indent=1) + "\n", encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise LplanError(
+            f"cannot write {path}: {error.strerror}", hint="name another file by --output"
+        ) from error
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan of a plan file. Raises LplanError with one line when it is missing, corrupt or of another schema."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LplanError(
+            f"cannot read {path}: {error.strerror}", hint="lplan plan --output writes one"
+        ) from error
+    except ValueError as error:
+        raise LplanError(f"{path} is not a plan file: {error}", hint=_MAKE_ANEW) from error
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != PLAN_SCHEMA:
+        raise LplanError(f"{path} is not a plan file: its schema is {schema!r}", hint=_MAKE_ANEW)
+    try:
+        return _plan(data)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise LplanError(f"{path} is damaged: {type(error).__name__} {error}", hint=_MAKE_ANEW) from error
+
+
+_MAKE_ANEW = "make it anew with lplan plan --output"
+
+
+def _plan(data: Mapping[str, Any]) -> Plan:
+    recipe = Recipe.from_dict(data["recipe"])
+    time, reference = data["time"], data["data"]
+    return Plan(
+        recipe=recipe,
+        schedule=Schedule(**data["schedule"]),
+        estimate=_estimate(data["estimate"], data["replay"], recipe),
+        decisions=tuple(
+            Decision(**{**d, "rejected": tuple(Rejected(**r) for r in d["rejected"])})
+            for d in data["decisions"]
+        ),
+        time=None if time is None else TimeEstimate(**time),
+        data=None if reference is None else DataReference(**reference),
+    )
+
+
+def _estimate(data: Mapping[str, Any], replay: Mapping[str, Any], recipe: Recipe) -> Estimate:
+    return Estimate(
+        model=_model(replay["model"]),
+        architecture=data["model"]["architecture"],
+        parameters=data["model"]["parameters"],
+        trainable_parameters=data["model"]["trainable_parameters"],
+        recipe=recipe,
+        hardware=_hardware(replay["hardware"]),
+        budget=_budget(replay["budget"]),
+        phases=tuple(PhaseEstimate(**{**p, "peak": ByteRange(**p["peak"])}) for p in data["phases"]),
+        assumptions=tuple(data["assumptions"]),
+        not_modelled=tuple(data["not_modelled"]),
+        versions=data["versions"],
+    )
+
+
+def _model(data: Mapping[str, Any]) -> ModelProfile:
+    weights = {**data["weights"], "shard_bytes": tuple(data["weights"]["shard_bytes"])}
+    location = Path(data["location"]) if data["local"] else data["location"]
+    known = {name: value for name, value in data.items() if name != "local"}
+    return ModelProfile(**{**known, "weights": WeightFiles(**weights), "location": location})
+
+
+def _hardware(data: Mapping[str, Any]) -> Hardware:
+    gpus = tuple(Gpu(**{**gpu, "capability": tuple(gpu["capability"])}) for gpu in data["gpus"])
+    return Hardware(**{**data, "gpus": gpus, "cpu_features": tuple(data["cpu_features"])})
+
+
+def _budget(data: Mapping[str, Any]) -> Budget:
+    return Budget(**{**data, "limits": tuple(Limit(**limit) for limit in data["limits"])})
+
+
+def changes_since(
+    plan: Plan, model: ModelProfile, data_fingerprint: str | None, versions: Mapping[str, str]
+) -> list[str]:
+    """What has changed since a plan was made: model, data or versions; empty when nothing has."""
+    changed = []
+    if model_fingerprint(plan.estimate.model) != model_fingerprint(model):
+        changed.append(f"the model {plan.estimate.model.id}")
+    if plan.data is not None and data_fingerprint is not None and plan.data.fingerprint != data_fingerprint:
+        changed.append(f"the data {plan.data.location}")
+    for name, version in plan.estimate.versions.items():
+        if versions.get(name) != version:
+            changed.append(f"{name} ({version} then, {versions.get(name)} now)")
+    return changed
+
+
+RUN_SCHEMA = "lplan.run/1"
+
+
+def run_document(plan: Plan, peaks: Sequence[PhasePeak], outcome: Outcome, folder: Path) -> dict[str, Any]:
+    """`lplan fit-and-train --json`: the plan, what every phase reached, and how the run ended."""
+    return {
+        "schema": RUN_SCHEMA,
+        "plan": plan_document(plan),
+        "measured": [asdict(peak) for peak in peaks],
+        "outcome": asdict(outcome),
+        "folder": str(folder),
+    }

@@ -1,0 +1,102 @@
+"""Batches of similar lengths, and batches as tensors."""
+
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lplan.profiles.errors import UsageError
+from lplan.trainer.data.batching import MEGA_BATCH, LengthGroupedBatches, worst_batch
+from lplan.trainer.data.collation import collate
+from lplan.trainer.data.encoding import IGNORED, Encoded
+
+lengths = st.lists(st.integers(1, 500), min_size=1, max_size=700)
+batch_sizes = st.integers(1, 9)
+
+
+def shape(batch, of):
+    return len(batch), max(of[i] for i in batch)
+
+
+@given(lengths=lengths, batch_size=batch_sizes, seed=st.integers(0, 9), epoch=st.integers(0, 9))
+def test_an_epoch_has_every_sample_once_in_full_batches_but_one(lengths, batch_size, seed, epoch):
+    sampler = LengthGroupedBatches(lengths, batch_size, seed=seed, epoch=epoch)
+    batches = list(sampler)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert len(batches) == len(sampler)
+    assert sum(len(batch) < batch_size for batch in batches) <= 1
+
+
+@given(lengths=lengths, batch_size=batch_sizes, seed=st.integers(0, 9), epoch=st.integers(0, 9))
+def test_the_first_batch_is_the_worst_in_every_epoch(lengths, batch_size, seed, epoch):
+    batches = list(LengthGroupedBatches(lengths, batch_size, seed=seed, epoch=epoch))
+    worst = worst_batch(lengths, batch_size)
+    assert shape(batches[0], lengths) == (worst.rows, worst.tokens)
+    assert all(
+        rows * tokens <= worst.rows * worst.tokens for rows, tokens in (shape(b, lengths) for b in batches)
+    )
+
+
+def test_a_remainder_smaller_than_a_batch_never_holds_the_longest_alone():
+    lengths = [10] * (2 * MEGA_BATCH) + [99]  # one more than a mega-batch
+    for epoch in range(1000):
+        batches = LengthGroupedBatches(lengths, 2, seed=0, epoch=epoch)
+        assert shape(next(iter(batches)), lengths) == (2, 99)
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    lengths = [i % 37 + 1 for i in range(300)]
+    sampler = LengthGroupedBatches(lengths, 4, seed=1)
+    first = list(sampler)
+    assert list(sampler) == list(LengthGroupedBatches(lengths, 4, seed=1)) == first
+    assert list(LengthGroupedBatches(lengths, 4, seed=2)) != first
+    sampler.set_epoch(1)
+    assert list(sampler) == list(LengthGroupedBatches(lengths, 4, seed=1, epoch=1)) != first
+
+
+def test_grouping_pads_far_less_than_chance_and_leaves_batches_in_random_order():
+    lengths = [(i * 7919) % 400 + 1 for i in range(2000)]
+    grouped = list(LengthGroupedBatches(lengths, 8, seed=3))
+    unsorted = [range(i, i + 8) for i in range(0, 2000, 8)]
+
+    def padded(batches):
+        return sum(max(lengths[i] for i in b) * len(b) for b in batches) - sum(lengths)
+
+    assert padded(grouped) < padded(unsorted) / 5
+    longest = [max(lengths[i] for i in b) for b in grouped]
+    assert abs(statistics.correlation(longest[:-1], longest[1:])) < 0.3
+
+
+def test_no_samples_give_no_batches():
+    assert list(LengthGroupedBatches([], 4, seed=0)) == []
+    assert len(LengthGroupedBatches([], 4, seed=0)) == 0
+
+
+def sample(*tokens, supervised_from):
+    labels = tuple(t if i >= supervised_from else IGNORED for i, t in enumerate(tokens))
+    return Encoded(input_ids=tokens, labels=labels)
+
+
+def test_shorter_rows_are_padded_on_the_right_and_masked():
+    batch = collate([sample(5, 6, 7, supervised_from=1), sample(8, supervised_from=0)], 2)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 2, 2]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch["labels"].tolist() == [[IGNORED, 6, 7], [8, IGNORED, IGNORED]]
+
+
+def test_rows_of_one_length_go_without_a_mask():
+    batch = collate([sample(5, 6, supervised_from=1), sample(8, 9, supervised_from=1)], 2)
+    assert batch.keys() == {"input_ids", "labels"}
+
+
+def test_padding_to_a_given_width():
+    batch = collate([sample(5, 6, supervised_from=1)], 0, pad_to=4)
+    assert batch["input_ids"].tolist() == [[5, 6, 0, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 0, 0]]
+    assert str(batch["input_ids"].dtype) == str(batch["labels"].dtype) == "torch.int64"
+
+
+def test_a_width_below_the_longest_is_refused():
+    with pytest.raises(UsageError, match="3 tokens can't be padded to 2"):
+        collate([sample(1, 2, 3, supervised_from=0)], 0, pad_to=2)

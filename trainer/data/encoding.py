@@ -1,0 +1,188 @@
+"""Examples as token ids with labels: loss on the assistant's words and the token that ends them."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ...planner.tokens import TokenLengths
+from ...profiles.errors import LplanError
+from .dialogue import Dialogue, Renderer, Span, Template
+from .examples import Example
+from .tokenizer import ChatTokenizer
+
+IGNORED = -100
+"""The label of a token without loss."""
+
+_CHUNK = 512
+"""Examples that are tokenised together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoded:
+    """One training sequence. `labels[i]` is `input_ids[i]` where there is loss, else IGNORED (not shifted)."""
+
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    truncated: bool = False
+
+    @property
+    def supervised(self) -> int:
+        """Tokens that carry loss."""
+        return sum(label != IGNORED for label in self.labels)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedSet(Sequence[Encoded]):
+    """Many sequences in flat arrays: five bytes a token, where tuples of int would take fifty."""
+
+    ids: array[int]
+    marks: bytearray
+    """1 for tokens with loss."""
+    offsets: array[int]
+    """Where each sequence begins, and the end."""
+    truncated: int
+    """Sequences that were cut to the length asked for."""
+    dropped: int
+    """Examples left out because cutting them left nothing to learn."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> Encoded:  # type: ignore[override]
+        position = range(len(self))[index]
+        here = slice(self.offsets[position], self.offsets[position + 1])
+        ids, marks = self.ids[here], self.marks[here]
+        labels = tuple(t if mark else IGNORED for t, mark in zip(ids, marks, strict=True))
+        return Encoded(input_ids=tuple(ids), labels=labels)
+
+
+def encode(
+    example: Example, tokenizer: ChatTokenizer, *, template: Template = "auto", max_length: int | None = None
+) -> Encoded:
+    """One example in the model's own chat template, or ("auto" without one, "llama-2") Llama 2's format.
+
+    Special tokens are the template's alone, so that none is doubled. Text after the last answer's end token is
+    left out; where a template ends an answer with no token of its own, the tokenizer's end token is appended.
+    Every assistant turn carries loss.
+
+    A sequence over `max_length` tokens loses text of the user, oldest first, from its beginning; system
+    prompt, answers and markup stay. Only when that isn't enough its end is cut off as well.
+    """
+    return next(_encoded([example], tokenizer, Renderer(tokenizer, template), max_length))
+
+
+def encode_all(
+    examples: Sequence[Example],
+    tokenizer: ChatTokenizer,
+    *,
+    template: Template = "auto",
+    max_length: int | None = None,
+) -> EncodedSet:
+    """`encode` for many. Raises LplanError when no example has anything left to learn."""
+    ids, marks, offsets = array("i"), bytearray(), array("q", [0])
+    truncated = dropped = 0
+    for one in _encoded(examples, tokenizer, Renderer(tokenizer, template), max_length):
+        if not one.supervised:
+            dropped += 1
+            continue
+        ids.extend(one.input_ids)
+        marks.extend(label != IGNORED for label in one.labels)
+        offsets.append(len(ids))
+        truncated += one.truncated
+    if examples and dropped == len(examples):
+        raise LplanError(
+            "no token carries loss: every label is masked",
+            hint=f"the sequence length {max_length} leaves no room for the answers; allow more",
+        )
+    return EncodedSet(ids=ids, marks=marks, offsets=offsets, truncated=truncated, dropped=dropped)
+
+
+def token_lengths(encoded: EncodedSet) -> TokenLengths:
+    """The lengths that the planner needs."""
+    edges = list(zip(encoded.offsets, encoded.offsets[1:], strict=False))
+    return TokenLengths(
+        total=tuple(end - start for start, end in edges),
+        supervised=tuple(sum(encoded.marks[start:end]) for start, end in edges),
+        truncated=encoded.truncated,
+    )
+
+
+def _encoded(
+    examples: Sequence[Example], tokenizer: ChatTokenizer, renderer: Renderer, max_length: int | None
+) -> Iterator[Encoded]:
+    added = frozenset(tokenizer.get_added_vocab().values())
+    for start in range(0, len(examples), _CHUNK):
+        dialogues = [renderer.dialogue(example) for example in examples[start : start + _CHUNK]]
+        for dialogue, ids, offsets in zip(dialogues, *_tokenised(dialogues, tokenizer), strict=True):
+            draft = _Draft(dialogue, list(ids), offsets)
+            draft.supervise(added, tokenizer.eos_token_id)
+            yield draft.cut_to(max_length)
+
+
+def _tokenised(
+    dialogues: Sequence[Dialogue], tokenizer: ChatTokenizer
+) -> tuple[list[list[int]], list[list[Span]]]:
+    texts = [dialogue.text for dialogue in dialogues]
+    try:
+        encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    except NotImplementedError as error:
+        message = "this tokenizer can't say which characters a token stands for"
+        raise LplanError(message, hint="convert it to a tokenizer.json (a fast tokenizer)") from error
+    return encoded["input_ids"], encoded["offset_mapping"]
+
+
+class _Draft:
+    """One sequence in the making."""
+
+    def __init__(self, dialogue: Dialogue, ids: list[int], offsets: Sequence[Span]) -> None:
+        self.dialogue = dialogue
+        self.ids = ids
+        self.labels = [IGNORED] * len(ids)
+        self._offsets = offsets
+        self._starts = [start for start, _ in offsets]
+        self._ends = [end for _, end in offsets]
+
+    def supervise(self, added: frozenset[int], eos_token_id: int | None) -> None:
+        """Label the answers' tokens, a token that overlaps an answer's edge included, and their end tokens."""
+        stop = 0
+        for start, end in self.dialogue.answers:
+            first = bisect_right(self._ends, start)
+            behind = bisect_left(self._starts, end)
+            stop = self._end_token(behind, added)
+            self.labels[first:stop] = self.ids[first:stop]
+        ended = stop > 0 and self.ids[stop - 1] in added
+        del self.ids[stop:], self.labels[stop:]
+        if not ended and eos_token_id is not None and stop:
+            self.ids.append(eos_token_id)
+            self.labels.append(eos_token_id)
+
+    def _end_token(self, behind: int, added: frozenset[int]) -> int:
+        """The index behind the marker that follows an answer, blanks between them included; else `behind`."""
+        at = behind
+        while at < len(self.ids):
+            if self.ids[at] in added:
+                return at + 1
+            if self.dialogue.text[self._starts[at] : self._ends[at]].strip():
+                break
+            at += 1
+        return behind
+
+    def cut_to(self, max_length: int | None) -> Encoded:
+        """The sequence with as much of the requests, then of its end, gone as `max_length` demands."""
+        excess = 0 if max_length is None else len(self.ids) - max_length
+        if excess > 0:
+            gone = set(self._cuttable()[:excess])
+            kept = [i for i in range(len(self.ids)) if i not in gone][:max_length]
+            self.ids, self.labels = [self.ids[i] for i in kept], [self.labels[i] for i in kept]
+        return Encoded(input_ids=tuple(self.ids), labels=tuple(self.labels), truncated=excess > 0)
+
+    def _cuttable(self) -> list[int]:
+        """Indices of tokens that lie within requests, in order."""
+        spans = (
+            range(bisect_left(self._starts, start), bisect_right(self._ends, end))
+            for start, end in self.dialogue.requests
+        )
+        return [i for span in spans for i in span if i < len(self.labels) and self.labels[i] == IGNORED]

@@ -1,0 +1,55 @@
+"""Runs a plan: fills the run folder, starts the worker inside the budget, returns how it ended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from ..planner.allocator import environment_of
+from ..planner.documents import write_plan
+from ..planner.estimating import is_mapped
+from ..planner.events import Event, Outcome
+from ..planner.plan import Plan
+from .job import Job, TokenFile
+from .prepare import Prepared
+from .run_folder import RunFolder
+from .supervise import RunFacts, supervise
+
+
+def run_plan(plan: Plan, data: Prepared, folder: RunFolder, on_event: Callable[[Event], object]) -> Outcome:
+    """Train as planned; every event goes to events.jsonl and to `on_event`."""
+    recipe, model = plan.recipe, plan.estimate.model
+    write_plan(plan, folder.plan)
+    TokenFile(folder.path, "train").write(data.train)
+    TokenFile(folder.path, "validation").write(data.validation)
+    Job(
+        model=None if recipe.init == "random" else str(model.location),
+        config=model.config,
+        trust_remote_code=model.trust_remote_code,
+        recipe=recipe,
+        schedule=plan.schedule,
+        pad_token_id=data.pad_token_id,
+        checkpoint_steps=_steps_per_epoch(plan, data),
+    ).write(folder.path)
+    return supervise(
+        [sys.executable, "-m", "lplan.trainer.worker", str(folder.path)],
+        environment={
+            **environment_of(recipe.allocator, threads=recipe.threads),
+            "CUDA_VISIBLE_DEVICES": "",
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        },
+        folder=folder,
+        start=RunFacts(
+            model=model.id,
+            total_steps=plan.time.steps if plan.time is not None else 0,
+            planned_peak_bytes=plan.estimate.peak.peak.expected_bytes,
+            mapped_bytes=model.weights.total_bytes if is_mapped(model, recipe) else 0,
+        ),
+        budget_bytes=plan.estimate.budget.budget_bytes,
+        on_event=on_event,
+    )
+
+
+def _steps_per_epoch(plan: Plan, data: Prepared) -> int:
+    return max(1, -(-len(data.train) // plan.recipe.effective_batch))
