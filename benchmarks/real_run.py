@@ -21,8 +21,8 @@ from lplan.planner.recipe import Recipe
 from lplan.trainer.data.encoding import EncodedSet
 from lplan.trainer.job import Job, TokenFile
 
-SHORTER_ROW = 8
-"""Padded batches: every row but the first is an eighth shorter."""
+SHORTER = 8
+"""Padded batches: every row is an eighth shorter and padded up, so that all batches have one shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,8 @@ def samples(recipe: Recipe, vocabulary: int, count: int, seed: int = 0) -> Encod
     """`count` random samples of the recipe's lengths; the supervised tokens come last."""
     generator = random.Random(seed)
     ids, marks, offsets = array("i"), bytearray(), array("q", [0])
-    for index in range(count):
-        shorter = recipe.padding == "padded" and index % recipe.batch_size
-        length = recipe.seq_len - (recipe.seq_len // SHORTER_ROW if shorter else 0)
+    for _ in range(count):
+        length = recipe.seq_len - (recipe.seq_len // SHORTER if recipe.padding == "padded" else 0)
         ids.extend(generator.randrange(vocabulary) for _ in range(length))
         marks.extend(position >= length - recipe.supervised_len for position in range(length))
         offsets.append(len(ids))

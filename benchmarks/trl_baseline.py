@@ -6,7 +6,8 @@ root, in an environment with trl and datasets (`pip install --group bench`); lpl
 
 What is set is what everyone sets: LoRA on the attention, its learning rate, the number of steps, no report
 to a service, the loss of every step in the log; and use_cpu, without which TRL's default bf16 is refused where
-there is no GPU (`transformers/training_args.py`, _validate_args: its message says to set it). All else is the default of TRL 1.16 and transformers 5.23:
+there is no GPU (`transformers/training_args.py`, _validate_args: its message says to set it).
+All else is the default of TRL 1.16 and transformers 5.23:
 
 - weights in float32 whatever the checkpoint's dtype (`trl/trainer/utils.py`, create_model_from_path), adapters in
   float32, bf16 autocast (`trl/trainer/base_config.py`, `bf16 = not fp16`), on a CPU as well;

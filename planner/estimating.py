@@ -12,6 +12,7 @@ from .footprint import Footprint
 from .polynomial import Shape
 from .recipe import LOSS_CHUNK, Recipe
 from .runtime import Baseline, growth, spread
+from .tokens import round_up
 
 TRACED_PHASES = ("first step", "steady step", "evaluation")
 _MAPPED_BEFORE_USE = ("import", "load", "wrap")
@@ -31,7 +32,9 @@ class Situation:
 
 def shape_of(recipe: Recipe) -> Shape:
     """The batch shape that a recipe's worst micro batch has."""
-    supervised = recipe.batch_size * min(recipe.supervised_len, recipe.seq_len)
+    supervised = round_up(
+        recipe.batch_size * min(recipe.supervised_len, recipe.seq_len), recipe.pad_to_multiple_of
+    )
     return Shape(
         batch=recipe.batch_size, seq=recipe.seq_len, supervised=supervised, chunk=min(LOSS_CHUNK, supervised)
     )
@@ -107,10 +110,15 @@ class _Phases:
         evaluation = self.footprint.peak("evaluation", self.shape)
         kept = {part: evaluation.get(part, 0) for part in ("weights", "adapters", "optimizer")}
         if name == "load":
-            return {"weights": kept["weights"]}
+            return {"weights": kept["weights"] + self._untied_bytes()}
         if name == "wrap":
             return {"weights": kept["weights"], "adapters": kept["adapters"]}
         return kept
+
+    def _untied_bytes(self) -> int:
+        """A model made in memory has a head of its own until it is tied to the embeddings."""
+        made_here = self.recipe.init == "random" and self.footprint.shared_head
+        return self.footprint.embedding_bytes if made_here else 0
 
     def _conversion_bytes(self) -> int:
         """File pages read while the weights are copied into another dtype; the kernel can drop them."""

@@ -51,8 +51,9 @@ class Footprint:
     parameters: Linear
     trainable_parameters: Linear
     embedding_bytes: int
-    """Input embeddings that are not also the output head: only the rows in use are ever read."""
+    """Input embeddings."""
     shared_head: bool
+    """Whether the output head is the input embeddings."""
     chunkable: bool
     """Whether the logits are the head's own output, the condition of the chunked loss."""
     shape: Shape | None = None

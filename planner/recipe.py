@@ -36,7 +36,10 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "allocator": get_args(Allocator),
     "init": get_args(Init),
 }
-_POSITIVE = ("rank", "alpha", "batch_size", "accumulation", "seq_len", "supervised_len", "threads")
+_POSITIVE = (
+    "rank", "alpha", "batch_size", "accumulation", "seq_len", "supervised_len", "threads",
+    "pad_to_multiple_of", "length_buckets",
+)  # fmt: skip
 _CHECKPOINTING = re.compile(r"none|full|every-([2-9]|[1-9]\d+)")
 
 
@@ -74,6 +77,10 @@ class Recipe:
     loss: Loss = "full"
     padding: Padding = "padded"
     """padded: batches carry padding, and so a materialised mask; none: all rows are equally long."""
+    pad_to_multiple_of: int = 1
+    """Batches are padded to multiples of this: math kernels are made, and kept, for every new shape."""
+    length_buckets: int = 1
+    """Distinct padded lengths that occur in the data."""
     init: Init = "pretrained"
     """random: weights are made in memory (training from scratch, benchmarks) instead of loaded."""
     allocator: Allocator = "pinned"
@@ -119,7 +126,7 @@ class Recipe:
         """The recipe with every knob that does not change the traced graph set to a common value."""
         common = replace(
             self, batch_size=1, accumulation=min(self.accumulation, 2), seq_len=1, supervised_len=1, alpha=16,
-            threads=1, allocator="pinned", init="pretrained",
+            threads=1, pad_to_multiple_of=1, length_buckets=1, allocator="pinned", init="pretrained",
             dropout=0.1 if self.dropout and self.method == "lora" else 0.0,
         )  # fmt: skip
         if self.method == "full":

@@ -11,7 +11,7 @@ from ..profiles.hardware import Budget, Hardware
 from ..profiles.units import format_size
 from .recipe import ALL_LINEAR, ATTENTION, Recipe
 from .runtime import Baseline
-from .tokens import TokenLengths
+from .tokens import TokenLengths, round_up
 
 _USUAL_LENGTH = 512
 _NOT_YET: Mapping[str, Mapping[str, str]] = {
@@ -55,9 +55,12 @@ def _defaults(hardware: Hardware, lengths: TokenLengths | None) -> Recipe:
     if lengths is None:
         return replace(start, seq_len=_USUAL_LENGTH, supervised_len=_USUAL_LENGTH)
     padded = len(set(lengths.total)) > 1
+    multiple = lengths.bucket()
     return replace(
         start,
-        seq_len=lengths.longest,
+        seq_len=round_up(lengths.longest, multiple),
+        pad_to_multiple_of=multiple,
+        length_buckets=lengths.buckets(multiple),
         supervised_len=lengths.longest_supervised,
         padding="padded" if padded else "none",
     )

@@ -21,6 +21,10 @@ else:
     import tomli as tomllib
 
 
+KERNEL_PHASES = ("steady step", "evaluation", "save")
+"""Phases in which every length has occurred. The first step sees the longest alone."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Baseline:
     """Resident memory of a process that has imported the training stack, in bytes."""
@@ -62,13 +66,23 @@ def shipped_baseline() -> Baseline:
     return Baseline(**_data()["import"])
 
 
-def growth(phase: str, recipe: Recipe, wrapped_layers: int) -> Growth:
-    """What `phase` of `recipe` adds to the baseline, on a model of `wrapped_layers` layers."""
+def growth(phase: str, recipe: Recipe, layers: int) -> Growth:
+    """What `phase` of `recipe` adds to the baseline, on a model of `layers` layers.
+
+    Python objects grow with layers, and bf16 kernels are made anew for every distinct length of a batch.
+    """
     row = _data()["growth"][phase]
-    kind = row.get(recipe.precision, row.get("any"))
+    fp32 = recipe.precision == "fp32"
+    checkpointing = recipe.checkpoint_period > 0
+    kernels = 0 if fp32 or phase not in KERNEL_PHASES else _data()["kernels"]["length_bytes"]
     return Growth(
-        anonymous_bytes=kind["anonymous_bytes"] + wrapped_layers * kind.get("layer_bytes", 0),
-        file_bytes=kind["file_bytes"],
+        anonymous_bytes=row["anonymous_bytes"]
+        + fp32 * row["anonymous_fp32_bytes"]
+        + layers * row["anonymous_layer_bytes"]
+        + (recipe.length_buckets - 1) * kernels,
+        file_bytes=row["file_bytes"]
+        + fp32 * row["file_fp32_bytes"]
+        + checkpointing * row["file_checkpointing_bytes"],
     )
 
 

@@ -10,7 +10,7 @@ from .plan import Schedule, TimeEstimate
 from .polynomial import Shape
 from .rates import Rates
 from .recipe import LOSS_CHUNK, Recipe
-from .tokens import TokenLengths
+from .tokens import TokenLengths, round_up
 
 
 def mean_shape_values(recipe: Recipe, lengths: TokenLengths | None) -> list[float]:
@@ -20,13 +20,13 @@ def mean_shape_values(recipe: Recipe, lengths: TokenLengths | None) -> list[floa
     pairs = sorted(zip(lengths.total, lengths.supervised, strict=True))
     size = recipe.batch_size
     batches = [pairs[start : start + size] for start in range(0, len(pairs), size)]
-    rows = [_values(batch) for batch in batches]
+    rows = [_values(batch, recipe.pad_to_multiple_of) for batch in batches]
     return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
 
-def _values(batch: Sequence[tuple[int, int]]) -> Sequence[int]:
+def _values(batch: Sequence[tuple[int, int]], multiple: int) -> Sequence[int]:
     supervised = sum(s for _, s in batch)
-    longest = max(t for t, _ in batch)
+    longest = round_up(max(t for t, _ in batch), multiple)
     return Shape(
         batch=len(batch), seq=longest, supervised=supervised, chunk=min(LOSS_CHUNK, supervised)
     ).values()

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..planner.recipe import Loss
+from ..planner.tokens import round_up
 from ..planner.tracing.objective import IGNORED, supervised_positions
 from .job import TokenFile
 
@@ -39,15 +41,19 @@ class TokenDataset(Dataset[Sample]):
 
 
 class Collator:
-    """Pads to the longest of the batch; rows of equal length go without a mask, on the maskless causal path."""
+    """Pads to the longest of the batch, rounded up to a multiple of `multiple`.
 
-    def __init__(self, pad_token_id: int, loss: Loss) -> None:
+    Batches without padding go without a mask, on the maskless causal path.
+    """
+
+    def __init__(self, pad_token_id: int, loss: Loss, multiple: int = 1) -> None:
         self.pad_token_id = pad_token_id
         self.loss = loss
+        self.multiple = multiple
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """input_ids, labels (B, S); attention_mask (B, S) if padded; positions, targets (N,) if selected."""
-        longest = max(len(ids) for ids, _ in samples)
+        longest = round_up(max(len(ids) for ids, _ in samples), self.multiple)
         shape = (len(samples), longest)
         batch = {
             "input_ids": torch.full(shape, self.pad_token_id, dtype=torch.long),
@@ -61,5 +67,8 @@ class Collator:
         if not bool(mask.all()):
             batch["attention_mask"] = mask
         if self.loss != "full":
-            batch["positions"], batch["targets"] = supervised_positions(batch["labels"])
+            positions, targets = supervised_positions(batch["labels"])
+            missing = round_up(len(targets), self.multiple) - len(targets)
+            batch["positions"] = F.pad(positions, (0, missing))
+            batch["targets"] = F.pad(targets, (0, missing), value=IGNORED)
         return batch

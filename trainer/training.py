@@ -65,15 +65,15 @@ class PlannedTrainer(Trainer):
             args=training_arguments(job, folder),
             train_dataset=train,
             eval_dataset=held_out,
-            data_collator=Collator(job.pad_token_id, job.recipe.loss),
+            data_collator=Collator(job.pad_token_id, job.recipe.loss, job.recipe.pad_to_multiple_of),
         )
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of similar lengths; the longest batch of the data set comes first."""
-        batches = LengthGroupedBatches(
+        self.batches = LengthGroupedBatches(
             self.train_dataset.lengths(), self.job.recipe.batch_size, seed=self.job.schedule.seed
         )
-        return DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator)
+        return DataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=self.data_collator)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: Any
@@ -124,6 +124,10 @@ class Reporter(TrainerCallback):
         self.trainer: PlannedTrainer | None = None
         self._began_s = 0.0
         self._last: tuple[int, float] = (0, 0.0)
+
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        assert self.trainer is not None
+        self.trainer.batches.set_epoch(int(state.epoch or 0))
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._began_s = time.monotonic()

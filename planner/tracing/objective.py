@@ -54,7 +54,7 @@ class Objective:
             positions, targets = batch["positions"], batch["targets"]
         else:
             positions, targets = supervised_positions(batch["labels"])
-        count = items if items is not None else targets.numel()
+        count = items if items is not None else (targets != IGNORED).sum()
         if self.loss == "supervised" or targets.numel() <= self.chunk:
             return self._selected(model, inputs, positions, targets) / count
         return self._chunked(model, inputs, positions, targets) / count

@@ -144,7 +144,7 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         work=total_work(recording.tracker, depth, recording.shape),
         parameters=_count((p for p in model.named_parameters() if ".lora_" not in p[0]), depth),
         trainable_parameters=_count((p for p in model.named_parameters() if p[1].requires_grad), depth),
-        embedding_bytes=0 if shared else embeddings.weight.nbytes,
+        embedding_bytes=embeddings.weight.nbytes,
         shared_head=shared,
         chunkable=recording.chunkable,
         shape=shape,
