@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -12,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .profiles.errors import EXIT_DOES_NOT_FIT, LplanError, UsageError
+from .profiles.errors import DoesNotFitError, LplanError, UsageError
 from .profiles.units import format_size, parse_size
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .planner.plan import DataReference, Plan, Schedule
-    from .planner.request import Request
-    from .planner.tokens import TokenLengths
-    from .profiles.hardware import Budget, Hardware
-    from .profiles.model import ModelProfile
+    from .planner.events import Outcome
+    from .planner.plan import Plan
+    from .planner.search import Task
+    from .planner.tracer import Progress
     from .trainer.prepare import Prepared
+    from .trainer.run_folder import RunFolder
 
 Command = Callable[..., Any]
 
@@ -32,13 +35,32 @@ class _Size(click.ParamType[int]):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        return value if isinstance(value, int) else parse_size(value)
+        try:
+            return value if isinstance(value, int) else parse_size(value)
+        except UsageError as error:
+            flag = f"{param.opts[0]}: " if param else ""
+            raise UsageError(f"{flag}{error}", hint=error.hint) from error
+
+
+class _Number(click.FloatRange):
+    """A finite number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     return lambda command: reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
+def _choice(flag: str, *values: str, text: str, multiple: bool = False) -> Callable[[Command], Command]:
+    return click.option(flag, type=click.Choice(values), multiple=multiple, help=text)
+
+
+_POSITIVE = click.IntRange(min=1)
 _MACHINE = _options(
     click.option("--hardware", metavar="NAME", help="A named machine; default: this one, as detected."),
     click.option(
@@ -47,61 +69,57 @@ _MACHINE = _options(
     click.option("--vram", type=_Size(), help="GPU memory the run may use."),
 )
 _KNOBS = _options(
-    click.option("--method", type=click.Choice(["lora", "qlora", "full"]), help="Default: lora."),
-    click.option("--rank", type=int, help="LoRA rank. Default: 8."),
-    click.option("--alpha", type=int, help="LoRA alpha. Default: 16."),
-    click.option("--dropout", type=float, help="LoRA dropout. Default: 0.05."),
+    _choice("--method", "lora", "qlora", "full", text="Default: lora."),
+    click.option("--rank", type=_POSITIVE, help="LoRA rank. Default: 8."),
+    click.option("--alpha", type=_POSITIVE, help="LoRA alpha. Default: 16."),
+    click.option("--dropout", type=_Number(0, 1, max_open=True), help="LoRA dropout. Default: 0.05."),
     click.option("--target-modules", metavar="NAMES", help="attention (default), all-linear, or a,b,c."),
-    click.option("--batch-size", type=int, help="Micro batch: sequences per forward pass."),
-    click.option("--effective-batch", type=int, help="Sequences per optimizer step. Default: 8."),
-    click.option("--seq-len", type=int, help="Tokens per sequence, at most."),
-    click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16", "bf16-amp", "fp16-amp"])),
-    click.option("--adapter-dtype", type=click.Choice(["fp32", "base"])),
-    click.option(
-        "--input-casting", type=click.Choice(["on", "off"]), help="PEFT's fp32 copies of adapter inputs."
+    click.option("--batch-size", type=_POSITIVE, help="Micro batch: sequences per forward pass."),
+    click.option("--effective-batch", type=_POSITIVE, help="Sequences per optimizer step. Default: 8."),
+    click.option("--seq-len", type=_POSITIVE, help="Tokens per sequence, at most."),
+    _choice(
+        "--precision", "fp32", "bf16", "fp16", "bf16-amp", "fp16-amp",
+        text="bf16: weights and compute; bf16-amp: autocast over fp32 weights.",
     ),
+    _choice("--adapter-dtype", "fp32", "base", text="Default: fp32."),
+    _choice("--input-casting", "on", "off", text="PEFT's fp32 copies of adapter inputs."),
     click.option("--checkpointing", metavar="none|full|every-N", help="Activation checkpointing."),
-    click.option("--optimizer", type=click.Choice(["adamw", "adamw-fused", "sgd"])),
-    click.option("--quantization", type=click.Choice(["none", "nf4", "nf4-dq", "int8"])),
-    click.option("--kbit-preparation", type=click.Choice(["on", "off"])),
-    click.option("--attention", type=click.Choice(["sdpa", "eager", "flash"])),
-    click.option(
-        "--loss", type=click.Choice(["full", "supervised", "chunked"]), help="Which logits exist at once."
-    ),
-    click.option(
-        "--offload", multiple=True, type=click.Choice(["none", "activations", "optimizer", "weights"])
-    ),
-    click.option("--padding", type=click.Choice(["padded", "packed", "none"])),
-    click.option(
-        "--allocator", type=click.Choice(["pinned", "default"]), help="glibc's thresholds fixed, or not."
-    ),
-    click.option("--threads", type=int, help="Default: usable cores."),
-    click.option(
-        "--init", type=click.Choice(["pretrained", "random"]), help="random: weights made in memory."
-    ),
-)
-_MODEL = _options(
-    click.option(
-        "--model", required=True, metavar="NAME|HUB_ID|DIR", help="Alias (lplan models), hub id or folder."
-    ),
-    click.option("--trust-remote-code", is_flag=True, help="Run the model's own Python code."),
-)
+    _choice("--optimizer", "adamw", "adamw-fused", "sgd", text="adamw: torch's own default."),
+    _choice("--quantization", "none", "nf4", "nf4-dq", "int8", text="For GPUs."),
+    _choice("--kbit-preparation", "on", "off", text="For GPUs."),
+    _choice("--attention", "sdpa", "eager", "flash", text="Default: sdpa."),
+    _choice("--loss", "full", "supervised", "chunked", text="Which logits exist at once."),
+    _choice("--offload", "none", "activations", "optimizer", "weights", text="For GPUs.", multiple=True),
+    _choice("--padding", "padded", "packed", "none", text="none: equally long sequences."),
+    _choice("--allocator", "pinned", "default", text="glibc's thresholds fixed, or not."),
+    click.option("--threads", type=click.IntRange(1, 1024), help="Default: usable cores."),
+    _choice("--init", "pretrained", "random", text="random: weights made in memory."),
+)  # fmt: skip
+_MODEL_HELP = "Alias (lplan models), hub id or folder."
+_TRUST = click.option("--trust-remote-code", is_flag=True, help="Run the model's own Python code.")
+_MODEL = _options(click.option("--model", required=True, metavar="NAME|HUB_ID|DIR", help=_MODEL_HELP), _TRUST)
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 _DATA = _options(
     click.option("--data", metavar="FILE|DIR|HUB_ID|demo", help="What to train on."),
     click.option("--task", metavar="NAME", help="banking77: labelled texts to dialogues. Default: none."),
-    click.option("--epochs", type=float, help="Default: 3."),
-    click.option("--max-steps", type=click.IntRange(min=1), help="Optimizer steps, at most."),
-    click.option("--learning-rate", type=float, help="Default: 2e-4."),
-    click.option("--seed", type=int, help="Default: 42."),
+    click.option("--epochs", type=_Number(0, 1e6, min_open=True), help="Default: 3."),
+    click.option("--max-steps", type=_POSITIVE, help="Optimizer steps, instead of epochs."),
+    click.option("--learning-rate", type=_Number(0, 1e3, min_open=True), help="Default: 2e-4."),
+    click.option(
+        "--warmup-steps", type=click.IntRange(min=0), help="Default: 50, at most a tenth of the steps."
+    ),
+    click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Default: 42."),
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(package_name="lplan")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
-def cli(debug: bool) -> None:
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
     """Plan LoRA fine-tuning for the memory you have, run it inside that budget, and see that it held."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @cli.command()
@@ -111,27 +129,26 @@ def cli(debug: bool) -> None:
 @_JSON
 def estimate(model: str, trust_remote_code: bool, as_json: bool, **asked: Any) -> None:
     """Price a configuration, phase by phase, before anything is downloaded."""
-    from .planner.documents import estimate_document
-    from .planner.estimating import make_estimate, shape_of
-    from .planner.request import require_room
-    from .planner.tracer import footprint
+    from .planner.pricing import price
+    from .planner.setting import understand
 
-    profile = _find_model(model, trust_remote_code)
-    hardware, budget = _machine(asked)
-    request = _request(asked, hardware, None)
-    found = footprint(profile, request.recipe, shape_of(request.recipe))
-    situation = _situation(profile, hardware, budget)
-    require_room(budget, situation.baseline)
-    result = make_estimate(request.recipe, found, situation)
-    result = replace(result, assumptions=(*result.assumptions, *_taken_by_default(request)))
+    request, situation = understand(model, asked, trust_remote_code=trust_remote_code)
+    with _patience("tracing the model"):
+        result = price(request, situation)
     if as_json:
+        from .planner.documents import estimate_document
+
         _print_json(estimate_document(result))
     else:
         from .report.estimate import estimate_view
 
         _stdout().print(estimate_view(result))
     if not result.fits:
-        sys.exit(EXIT_DOES_NOT_FIT)
+        needed, budget = result.peak.required_bytes, result.budget.budget_bytes
+        raise DoesNotFitError(
+            f"this configuration needs up to {format_size(needed)}, the budget is {format_size(budget)}",
+            hint="`lplan plan` looks for one that fits",
+        )
 
 
 @cli.command()
@@ -143,21 +160,21 @@ def estimate(model: str, trust_remote_code: bool, as_json: bool, **asked: Any) -
 @_JSON
 def plan(model: str, trust_remote_code: bool, output: Path | None, as_json: bool, **asked: Any) -> None:
     """Choose the fastest configuration that fits, and say why."""
-    from .planner.documents import plan_document, write_plan
+    from .planner.documents import plan_document, require_plan_place, write_plan
 
-    profile = _find_model(model, trust_remote_code)
-    data = _prepare(profile, asked) if asked["data"] else None
-    result = _make_plan(profile, data, asked, for_run=False)
     if output is not None:
-        write_plan(result, output)
+        require_plan_place(output)
+    task, result, _ = _planned(model, trust_remote_code, asked)
     if as_json:
         _print_json(plan_document(result))
-    _finish_plan(result, _stdout(), quiet=as_json)
+    _show_plan(task, result, None if as_json else _stdout())
+    if output is not None:
+        write_plan(result, output)
 
 
 @cli.command("fit-and-train")
-@click.option("--model", metavar="NAME|HUB_ID|DIR", help="Alias (lplan models), hub id or folder.")
-@click.option("--trust-remote-code", is_flag=True, help="Run the model's own Python code.")
+@click.option("--model", metavar="NAME|HUB_ID|DIR", help=_MODEL_HELP)
+@_TRUST
 @click.option(
     "--plan", "plan_file", type=click.Path(path_type=Path), help="Replay a plan of lplan plan --output."
 )
@@ -179,33 +196,24 @@ def fit_and_train(
     **asked: Any,
 ) -> None:
     """Plan, train inside the budget, watch, and report predicted against measured."""
-    from .report.live import view_for
-    from .report.run import run_table
-    from .report.summary import RunSummary
-    from .trainer.fit import run_plan
-    from .trainer.run_folder import RunFolder, default_path
+    from .trainer.fit import reserved_folder
+    from .trainer.replay import replay
+    from .trainer.run_folder import default_path
 
     silent = quiet or as_json
-    chosen, data = _replay(plan_file, asked) if plan_file else _plan_for_run(model, trust_remote_code, asked)
-    _finish_plan(chosen, _stderr(), quiet=silent)
-    folder = RunFolder.create(output or default_path(chosen.estimate.model.alias or chosen.estimate.model.id))
-    summary = RunSummary()
-    with view_for(_stderr(), chosen.estimate, quiet=silent) as view:
-
-        def on_event(event: Any) -> None:
-            summary.add(event)
-            view.handle(event)
-
-        outcome = run_plan(chosen, data, folder, on_event)
-    peaks = tuple(summary.peaks.values())
-    if as_json:
-        from .planner.documents import run_document
-
-        _print_json(run_document(chosen, peaks, outcome, folder.path))
-    elif not quiet:
-        _stdout().print(run_table(chosen.estimate, peaks, outcome, summary=summary, time=chosen.time))
-        _stdout().print(f"everything is in {folder.path}", soft_wrap=True)
-    sys.exit(outcome.exit_code)
+    named = _require_sources(model, plan_file, asked)
+    with reserved_folder(output or default_path(named)) as folder:
+        if plan_file is None:
+            task, chosen, data = _planned(named, trust_remote_code, asked, for_run=True)
+        else:
+            task, (chosen, data) = None, replay(plan_file, model, asked["data"], trust=trust_remote_code)
+        _show_plan(task, chosen, None if silent else _stderr())
+        assert data is not None
+        outcome = _train(chosen, data, folder, quiet=quiet, as_json=as_json)
+    if outcome.exit_code:
+        error = LplanError(outcome.explanation, hint=outcome.hint or f"look into {folder.path}")
+        error.exit_code = outcome.exit_code
+        raise error
 
 
 @cli.command()
@@ -226,158 +234,111 @@ def models(as_json: bool) -> None:
 @cli.command()
 @_MACHINE
 @_JSON
-def doctor(as_json: bool, **asked: Any) -> None:
+def doctor(hardware: str | None, ram: int | None, vram: int | None, as_json: bool) -> None:
     """Show this machine as lplan sees it, and the budget it leads to."""
-    from .profiles.machine import diagnose
+    from .profiles.budget import decide_budget
+    from .profiles.machine import diagnose, this_machine
+    from .profiles.named import find_hardware
     from .report.machine import doctor_dict, doctor_view
 
-    hardware, budget = _machine(asked, allow_gpu=True)
+    machine = find_hardware(hardware) if hardware else this_machine()
+    supposed = hardware is None and vram is not None
+    budget = decide_budget(machine, ram_bytes=ram, vram_bytes=vram, for_run=supposed)
     if as_json:
-        _print_json(doctor_dict(hardware, budget, diagnose()))
+        _print_json(doctor_dict(machine, budget, diagnose()))
     else:
-        _stdout().print(doctor_view(hardware, budget, diagnose()))
+        _stdout().print(doctor_view(machine, budget, diagnose()))
 
 
-def _find_model(name: str, trust_remote_code: bool) -> ModelProfile:
-    from .profiles.find import find_model
-
-    return find_model(name, trust_remote_code=trust_remote_code)
-
-
-def _machine(
-    asked: dict[str, Any], *, for_run: bool = False, allow_gpu: bool = False
-) -> tuple[Hardware, Budget]:
-    from .planner.request import require_cpu
-    from .profiles.budget import decide_budget
-    from .profiles.machine import this_machine
-    from .profiles.named import find_hardware
-
-    name, ram, vram = (asked.pop(key, None) for key in ("hardware", "ram", "vram"))
-    hardware = find_hardware(name) if name else this_machine()
-    if hardware.device == "cuda" and name is None and vram is None and not allow_gpu:
-        hardware = replace(hardware, device="cpu")
-    budget = decide_budget(hardware, ram_bytes=ram, vram_bytes=vram, for_run=for_run)
-    if not allow_gpu:
-        require_cpu(budget)
-    return hardware, budget
-
-
-def _request(asked: Mapping[str, Any], hardware: Hardware, lengths: TokenLengths | None) -> Request:
-    from .planner.request import make_request
-
-    casting = asked.get("input_casting")
-    return make_request(
-        {**asked, "input_casting": None if casting is None else casting == "on"}, hardware, lengths
-    )
-
-
-def _situation(profile: ModelProfile, hardware: Hardware, budget: Budget) -> Any:
-    from .planner.estimating import Situation
-    from .planner.tracer import baseline
-    from .planner.versions import stack_versions
-
-    return Situation(
-        model=profile, hardware=hardware, budget=budget, baseline=baseline(), versions=stack_versions()
-    )
-
-
-def _taken_by_default(request: Request) -> tuple[str, ...]:
-    defaults = {
-        "batch_size": "batch size",
-        "seq_len": "sequence length",
-        "precision": "precision",
-        "rank": "rank",
-    }
-    taken = [
-        f"{text} {getattr(request.recipe, knob)}"
-        for knob, text in defaults.items()
-        if knob not in request.given
-    ]
-    return (f"taken by default: {', '.join(taken)}",) if taken else ()
-
-
-def _prepare(profile: ModelProfile, asked: Mapping[str, Any]) -> Prepared:
-    from .trainer.prepare import prepare_data
-    from .trainer.weights import local_folder
-
-    return prepare_data(
-        asked["data"], task=asked["task"], tokenizer=local_folder(profile), max_length=asked["seq_len"]
-    )
-
-
-def _schedule(asked: dict[str, Any]) -> Schedule:
-    from .planner.plan import Schedule
-
-    knobs = {name: asked.pop(name, None) for name in ("epochs", "max_steps", "learning_rate", "seed")}
-    return Schedule(**{name: value for name, value in knobs.items() if value is not None})
-
-
-def _make_plan(profile: ModelProfile, data: Prepared | None, asked: dict[str, Any], *, for_run: bool) -> Plan:
-    from .planner.planning import make_plan
-    from .planner.rates import measured_rates
-    from .planner.request import require_room
-    from .planner.search import Task
-
-    hardware, budget = _machine(asked, for_run=for_run)
-    schedule = _schedule(asked)
-    knobs = {name: value for name, value in asked.items() if name not in ("data", "task", "seq_len")}
-    lengths = data.lengths if data is not None else None
-    request = _request({**knobs, "seq_len": None if data else asked["seq_len"]}, hardware, lengths)
-    situation = _situation(profile, hardware, budget)
-    require_room(budget, situation.baseline)
-    with _stderr().status("measuring this machine and tracing the model (cached afterwards)"):
-        rates = {name: measured_rates(name, request.recipe.threads) for name in ("pinned", "default")}
-        task = Task(
-            situation=situation, start=request.recipe, given=request.given, schedule=schedule, lengths=lengths,
-            rates=rates,  # type: ignore[arg-type]
-        )  # fmt: skip
-        return make_plan(task, data.reference if data is not None else None)
-
-
-def _plan_for_run(model: str | None, trust_remote_code: bool, asked: dict[str, Any]) -> tuple[Plan, Prepared]:
+def _planned(
+    model: str, trust_remote_code: bool, asked: Mapping[str, Any], *, for_run: bool = False
+) -> tuple[Task, Plan, Prepared | None]:
+    """The plan for what was asked; cheap refusals come first, downloads and measurements last."""
+    from .planner.planning import plan_for
+    from .planner.setting import understand
+    from .trainer.prepare import prepare_data, usual_values
     from .trainer.weights import with_weights
 
-    if model is None or not asked["data"]:
-        raise UsageError("fit-and-train needs --model and --data, or --plan", hint="try --data demo")
-    profile = _find_model(model, trust_remote_code)
-    if asked["init"] != "random":
-        profile = with_weights(profile)
-    data = _prepare(profile, asked)
-    return _make_plan(profile, data, asked, for_run=True), data
+    usual = usual_values(asked["task"])
+    request, situation = understand(
+        model, asked, usual=usual, trust_remote_code=trust_remote_code, for_run=for_run
+    )
+    data = None
+    if asked["data"]:
+        data = prepare_data(asked["data"], situation.model, task=asked["task"], max_length=asked["seq_len"])
+    if for_run and request.recipe.init != "random":
+        situation = replace(situation, model=with_weights(situation.model))
+    lengths, reference = (data.lengths, data.reference) if data is not None else (None, None)
+    with _patience("measuring this machine and tracing the model (kept for the next time)") as progress:
+        task, plan = plan_for(request, situation, lengths=lengths, data=reference, progress=progress)
+    return task, plan, data
 
 
-def _replay(plan_file: Path, asked: Mapping[str, Any]) -> tuple[Plan, Prepared]:
-    from .planner.documents import read_plan
-    from .planner.replay import require_unchanged
-    from .trainer.weights import with_weights
-
-    found = read_plan(plan_file)
-    reference: DataReference | None = found.data
-    location = asked["data"] or (reference.location if reference else None)
-    if location is None:
-        raise UsageError("the plan names no data", hint="add --data")
-    model = found.estimate.model
-    if found.recipe.init != "random":
-        model = with_weights(model)
-    task = asked["task"] or (reference.task if reference else None)
-    data = _prepare(model, {"data": location, "task": task, "seq_len": found.recipe.seq_len})
-    return require_unchanged(found, model, data.reference), data
+def _require_sources(model: str | None, plan_file: Path | None, asked: Mapping[str, Any]) -> str:
+    """What names the run: its model, or its plan."""
+    if plan_file is None:
+        if model is None or not asked["data"]:
+            raise UsageError("fit-and-train needs --model and --data, or --plan", hint="try --data demo")
+        return model
+    given = [name for name, value in asked.items() if value not in (None, ()) and name != "data"]
+    if given:
+        flag = f"--{given[0].replace('_', '-')}"
+        raise UsageError(f"{flag} does not go with --plan", hint=f"plan again with {flag}, or leave it out")
+    return model or plan_file.stem
 
 
-def _finish_plan(result: Plan, console: Console, *, quiet: bool) -> None:
-    """Show a plan; leave with status 3 when it does not fit."""
+def _show_plan(task: Task | None, result: Plan, console: Console | None) -> None:
+    """Show a plan. Raises DoesNotFitError when it does not fit, after showing the closest and what would help."""
     from .planner.planning import misses_bytes, what_would_help
     from .report.plan import no_plan_view, plan_view
 
     if result.estimate.fits:
-        if not quiet:
+        if console is not None:
             console.print(plan_view(result))
         return
-    if quiet:
-        _stderr().print(f"error: no plan fits; the closest misses by {format_size(misses_bytes(result))}")
-    else:
-        console.print(no_plan_view(result, misses_bytes(result), what_would_help(result)))
-    sys.exit(EXIT_DOES_NOT_FIT)
+    advice = what_would_help(task, result) if task is not None else ()
+    if console is not None:
+        console.print(no_plan_view(result, misses_bytes(result), advice))
+    budget, misses = result.estimate.budget.budget_bytes, misses_bytes(result)
+    raise DoesNotFitError(
+        f"no plan fits {format_size(budget)}: the closest misses by {format_size(misses)}",
+        hint=f"it would take {advice[0]}" if advice else "plan again with a larger --ram",
+    )
+
+
+def _train(chosen: Plan, data: Prepared, folder: RunFolder, *, quiet: bool, as_json: bool) -> Outcome:
+    from .planner.documents import run_document
+    from .report.live import view_for
+    from .report.run import run_table
+    from .report.summary import RunSummary
+    from .trainer.fit import run_plan
+
+    summary = RunSummary()
+    with view_for(_stderr(), chosen.estimate, quiet=quiet or as_json) as view:
+
+        def on_event(event: Any) -> None:
+            summary.add(event)
+            if not getattr(event, "exit_code", 0):  # a failure is told once, as an error
+                view.handle(event)
+
+        outcome = run_plan(chosen, data, folder, on_event)
+    peaks = tuple(summary.peaks.values())
+    if as_json:
+        _print_json(run_document(chosen, peaks, outcome, folder.path))
+    elif not quiet:
+        _stdout().print(run_table(chosen.estimate, peaks, outcome, summary=summary, time=chosen.time))
+        _stdout().print(f"everything is in {folder.path}", soft_wrap=True)
+    return outcome
+
+
+@contextmanager
+def _patience(text: str) -> Iterator[Progress | None]:
+    """Where someone watches: what is going on, and how far it is."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with _stderr().status(text) as status:
+        yield lambda done, of: status.update(f"{text}: {done} of {of} graphs")
 
 
 def _stdout() -> Console:
@@ -398,27 +359,36 @@ def _print_json(document: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Entry point: one line of error and a hint, never a traceback unless asked."""
-    debug = "--debug" in sys.argv
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
     try:
-        cli(args=[arg for arg in sys.argv[1:] if arg != "--debug"], prog_name="lplan", standalone_mode=False)
-    except LplanError as error:
-        if debug:
-            raise
-        _complain(str(error), error.hint, error.exit_code)
-    except click.ClickException as error:
-        ctx = error.ctx if isinstance(error, click.UsageError) else None
-        hint = f"{ctx.command_path} --help shows what there is" if ctx else None
-        _complain(error.format_message(), hint, error.exit_code)
+        cli(args=[arg for arg in arguments if arg != "--debug"], prog_name="lplan", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has left; the interpreter's own flush at exit must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted", None, 1)
+        _complain("interrupted", "what was measured and traced so far is kept", 1)
     except Exception as error:
         if debug:
             raise
-        _complain(f"{type(error).__name__}: {error}", "this is a bug in lplan; --debug shows where", 1)
+        _complain(*_explained(error, next((arg for arg in arguments if arg in cli.commands), "")))
 
 
-def _complain(message: str, hint: str | None, exit_code: int) -> None:
+def _explained(error: Exception, command: str) -> tuple[str, str, int]:
+    """Message, hint and exit status of an error."""
+    usage = f"`{f'lplan {command}'.strip()} --help` shows what there is"
+    if isinstance(error, LplanError):
+        return str(error), error.hint or usage, error.exit_code
+    if isinstance(error, click.ClickException):
+        return error.format_message(), usage, error.exit_code
+    if isinstance(error, OSError):
+        return str(error), "check the disk's space and the permissions; --debug shows where", 1
+    return f"{type(error).__name__}: {error}", "this is a bug in lplan; --debug shows where", 1
+
+
+def _complain(message: str, hint: str, exit_code: int) -> None:
     click.echo(f"error: {' '.join(message.split())}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
+    click.echo(f"hint: {' '.join(hint.split())}", err=True)
     sys.exit(exit_code)

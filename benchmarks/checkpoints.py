@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lplan.trainer.data.readers import read_examples
+from lplan.trainer.data.tokenizer_training import train_tokenizer
 from lplan.trainer.demo_model import prepare
 
 from .cases import llama
@@ -27,6 +29,17 @@ def checkpoint(name: str) -> Path:
             _write_random(folder, config, shard_size)
         return folder
     return prepare(folder)
+
+
+def tinyllama(data: str) -> Path:
+    """TinyLlama's shape with random weights, and a tokenizer trained on the data: its own is not reachable."""
+    folder = checkpoint("tinyllama-random")
+    if not (folder / "tokenizer.json").exists():
+        texts = [
+            m.content for example in read_examples(data, task="banking77").train for m in example.messages
+        ]
+        train_tokenizer(texts, llama(22)["vocab_size"], folder)
+    return folder
 
 
 def _write_random(folder: Path, config: Mapping[str, Any], shard_size: str) -> None:

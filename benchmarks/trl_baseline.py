@@ -58,16 +58,25 @@ def run_trl(
     """Train `steps` steps in a process of its own, with the interpreter `python` (None: this one).
 
     What `train` says, plus "process": peak RSS and anonymous bytes seen from outside, and wall-clock seconds.
+    A model without a chat template is given Llama 2's instruction format, as lplan does.
     Raises RuntimeError with the end of the log when the run fails or is killed.
     """
+    from lplan.trainer.data.chat_template import LLAMA_2
+    from lplan.trainer.data.tokenizer import load_tokenizer
+
     from .peak_of import peak_of
 
     with tempfile.TemporaryDirectory(prefix="trl-") as scratch:
         out = Path(scratch) / "result.json"
         command = [
-            str(python or sys.executable), "-m", "benchmarks.trl_baseline", "--model", str(model.resolve()),
-            "--train", str(examples_jsonl.resolve()), "--steps", str(steps), "--json", str(out),
+            str((python or Path(sys.executable)).absolute()), "-m", "benchmarks.trl_baseline",
+            "--model", str(model.resolve()), "--train", str(examples_jsonl.resolve()),
+            "--steps", str(steps), "--json", str(out),
         ]  # fmt: skip
+        if not load_tokenizer(model).chat_template:
+            template = Path(scratch) / "llama-2.jinja"
+            template.write_text(LLAMA_2, encoding="utf-8")
+            command += ["--chat-template", str(template)]
         ended = peak_of(
             command, environment=_plain_environment(Path(scratch), threads), folder=Path(__file__).parents[1]
         )
@@ -158,8 +167,15 @@ class Steps:
         return made
 
 
-def train(model: Path, examples: Path, steps: int, output: Path, marks: PhaseMarks) -> dict[str, Any]:
-    """The user's script, and what it reached.
+def train(
+    model: Path,
+    examples: Path,
+    steps: int,
+    output: Path,
+    marks: PhaseMarks,
+    chat_template: Path | None = None,
+) -> dict[str, Any]:
+    """The user's script, and what it reached. `chat_template` is a Jinja file for a model without one.
 
     Tokens are without padding; step times contain fetching the batch; medians leave out the first step.
     """
@@ -172,7 +188,7 @@ def train(model: Path, examples: Path, steps: int, output: Path, marks: PhaseMar
         model=str(model),
         args=SFTConfig(
             output_dir=str(output), max_steps=steps, learning_rate=2e-4, logging_steps=1, report_to="none",
-            use_cpu=True,
+            use_cpu=True, chat_template_path=str(chat_template) if chat_template else None,
         ),
         train_dataset=load_dataset("json", data_files=str(examples), split="train"),
         peft_config=LoraConfig(
@@ -251,11 +267,14 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, required=True, help="optimizer steps, at least 2")
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
+    parser.add_argument("--chat-template", type=Path, help="a Jinja file, for a model without a template")
     options = parser.parse_args()
     if options.steps < 2:
         parser.error("the first step doesn't count: --steps must be at least 2")
     with tempfile.TemporaryDirectory(prefix="trl-run-") as output:
-        result = train(options.model, options.train, options.steps, Path(output), marks)
+        result = train(
+            options.model, options.train, options.steps, Path(output), marks, options.chat_template
+        )
     options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"{result['tokens_per_s']:.1f} tokens/s, {max(result['phases'].values()) / 2**20:.0f} MiB")
 

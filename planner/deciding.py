@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from ..profiles.machine import THIS_MACHINE
 from ..profiles.units import format_size
 from .plan import Decision, Rejected
 from .recipe import Recipe
-from .search import FLOATING, Candidate, Found, Task
+from .search import EQUALLY_FAST, FLOATING, Candidate, Found, Task
+from .settled import settled
 
 _NAMES: Mapping[str, str] = {
     "batch_size": "micro batch",
-    "accumulation": "gradient accumulation",
-    "seq_len": "sequence length",
     "input_casting": "adapter input casting",
-    "adapter_dtype": "adapter dtype",
-    "target_modules": "target modules",
 }
-_ALWAYS_SAME: Mapping[str, str] = {
-    "input_casting": "fp32 adapters whose weights are cast instead of their inputs: same master weights, "
-    "no fp32 copy of every input",
-    "optimizer": "the fused kernel makes no temporaries; transformers' own default",
-}
+_TIMES = 2.0
+"""From here on "× slower" reads better than per cent."""
 
 
 def decide(task: Task, found: Found) -> tuple[Decision, ...]:
-    """One decision for every knob of the chosen recipe that can be explained, the floating ones first."""
-    decisions = [_floating(task, found, knob) for knob in FLOATING]
-    return (*decisions, *_settled(task, found.chosen))
-
-
-def knob_name(knob: str) -> str:
-    """A knob as people read it."""
-    return _NAMES.get(knob, knob.replace("_", " "))
+    """One decision for every knob that the search could set, then those that follow from data, task and machine."""
+    knobs = [knob for knob in FLOATING if knob != "input_casting" or task.start.method == "lora"]
+    return (*(_floating(task, found, knob) for knob in knobs), *settled(task, found.chosen))
 
 
 def _floating(task: Task, found: Found, knob: str) -> Decision:
     chosen = found.chosen
-    value = _text(knob, chosen.recipe)
+    name, value = _NAMES.get(knob, knob.replace("_", " ")), _text(knob, chosen.recipe)
     if knob in task.given:
-        return Decision(knob=knob_name(knob), value=value, reason="as asked", given=True)
-    rejected = tuple(_rejected(chosen, other, knob) for other in _neighbours(found, knob))
+        return Decision(knob=name, value=value, reason="as asked", given=True)
+    others = _neighbours(found, knob)
     return Decision(
-        knob=knob_name(knob), value=value, reason=_reason(chosen, knob, rejected), rejected=rejected
+        knob=name,
+        value=value,
+        reason=_reason(task, chosen, knob, others),
+        rejected=tuple(_rejected(chosen, other, knob) for other in others),
     )
 
 
@@ -63,71 +56,76 @@ def _neighbours(found: Found, knob: str) -> list[Candidate]:
 
 
 def _rejected(chosen: Candidate, other: Candidate, knob: str) -> Rejected:
-    budget = other.estimate.budget.budget_bytes
+    return Rejected(value=_text(knob, other.recipe), reason=_against(chosen, other))
+
+
+def _against(chosen: Candidate, other: Candidate) -> str:
     if not other.fits:
-        return Rejected(
-            value=_text(knob, other.recipe),
-            reason=f"needs {format_size(other.required_bytes)} of {format_size(budget)}",
-        )
-    slower = other.time.step_s / chosen.time.step_s - 1
-    if slower >= _NOTICEABLE:
-        return Rejected(value=_text(knob, other.recipe), reason=f"{slower:.0%} slower")
+        budget = format_size(other.estimate.budget.budget_bytes)
+        return f"needs {format_size(other.required_bytes)} of {budget}"
+    if _is_slower(chosen, other):
+        return slower(other.time.step_s / chosen.time.step_s)
     more = other.required_bytes - chosen.required_bytes
-    return Rejected(
-        value=_text(knob, other.recipe),
-        reason=f"no faster, {format_size(more)} more" if more > 0 else "no faster",
-    )
+    return f"as fast, {format_size(more)} more" if more > 0 else "as fast"
 
 
-_NOTICEABLE = 0.005
+def slower(ratio: float) -> str:
+    """How much longer something takes: "37 % slower", "2.4 × slower", "13 × slower"."""
+    if ratio < _TIMES:
+        return f"{ratio - 1:.0%} slower".replace("%", " %")
+    return f"{ratio:.1f} × slower" if ratio < 9.95 else f"{ratio:.0f} × slower"
 
 
-def _reason(chosen: Candidate, knob: str, rejected: tuple[Rejected, ...]) -> str:
-    if knob in _ALWAYS_SAME:
-        return _ALWAYS_SAME[knob]
+def _is_slower(chosen: Candidate, other: Candidate) -> bool:
+    return other.time.step_s > chosen.time.step_s * (1 + EQUALLY_FAST)
+
+
+def _reason(task: Task, chosen: Candidate, knob: str, others: Sequence[Candidate]) -> str:
+    if knob in _INHERENT:
+        return _INHERENT[knob](chosen.recipe)
+    if knob == "precision" and not others:
+        return _why_precision(task, chosen.recipe)
+    if not others:
+        return "the only choice here"
     if not chosen.fits:
         return "needs least memory, and still too much"
-    if not rejected:
-        return "the only choice here"
-    if any(" of " in r.reason for r in rejected):
+    if not all(other.fits for other in others):
         return "the fastest that fits"
-    return _FASTEST.get(knob, "the fastest here; all would fit")
+    if not all(_is_slower(chosen, other) for other in others):
+        return "none is noticeably faster; this needs least"
+    return _because(task, knob, chosen.recipe) or "the fastest here; all would fit"
 
 
-_FASTEST = {
-    "checkpointing": "all activations fit, so nothing is computed twice",
-    "precision": "measured on this machine's own matrix products",
-    "loss": "only positions with loss need logits",
+def _casting(recipe: Recipe) -> str:
+    if recipe.adapter_dtype == "base" or recipe.precision == "fp32":
+        return "adapters and inputs have the same dtype: there is nothing to cast"
+    return "adapters are cast, not their inputs: same fp32 master weights, no fp32 copy of every input"
+
+
+_INHERENT: Mapping[str, Callable[[Recipe], str]] = {
+    "input_casting": _casting,
+    "optimizer": lambda _: "the fused kernel makes no temporaries; transformers' own default",
 }
 
 
-def _settled(task: Task, chosen: Candidate) -> list[Decision]:
-    recipe, lengths = chosen.recipe, task.lengths
-    reasons: Mapping[str, str] = {
-        "accumulation": f"keeps the effective batch at {recipe.effective_batch}",
-        "seq_len": "the longest sequence in the data; nothing is cut"
-        if lengths is not None and not lengths.truncated
-        else f"the limit; {lengths.truncated if lengths else 0} sequences are cut to it",
-        "adapter_dtype": "16-bit adapters lose small updates to rounding"
-        if recipe.adapter_dtype == "fp32"
-        else "",
-        "threads": "one for each usable core",
-    }
-    return [
-        Decision(
-            knob=knob_name(knob),
-            value=_text(knob, recipe),
-            reason="as asked" if knob in task.given else reason,
-            given=knob in task.given,
-        )
-        for knob, reason in reasons.items()
-        if not (knob == "seq_len" and lengths is None and knob not in task.given)
-    ]
+def _because(task: Task, knob: str, recipe: Recipe) -> str | None:
+    """What makes a value the fastest although all would fit, where more than that can be said."""
+    if knob == "checkpointing" and recipe.checkpointing == "none":
+        return "all activations fit, so nothing is computed twice"
+    if knob == "precision":
+        return _why_precision(task, recipe)
+    if knob == "loss" and recipe.loss == "supervised" and recipe.supervised_len < recipe.seq_len:
+        return "only positions with loss need logits"
+    return None
+
+
+def _why_precision(task: Task, recipe: Recipe) -> str:
+    hardware = task.situation.hardware
+    if recipe.precision == "fp32" and hardware.name != THIS_MACHINE and not hardware.computes_bf16:
+        return f"{hardware.name} has no bf16 instructions"
+    return "faster in this machine's own matrix products, as measured"
 
 
 def _text(knob: str, recipe: Recipe) -> str:
     value: Any = getattr(recipe, knob)
-    show: Callable[[Any], str] = {bool: lambda v: "on" if v else "off", tuple: ", ".join}.get(
-        type(value), str
-    )
-    return show(value)
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..profiles.errors import LplanError
+from ..profiles.errors import LplanError, UsageError
 from ..profiles.hardware import Budget, Gpu, Hardware, Limit
 from ..profiles.model import ModelProfile, WeightFiles
 from .estimate import ByteRange, Estimate, PhaseEstimate
@@ -118,38 +118,67 @@ def model_fingerprint(model: ModelProfile) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def require_plan_place(path: Path) -> None:
+    """Raises UsageError where no plan can be written, or where something else than a plan would be overwritten."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, not a plan file", hint=f"say --output {path / 'plan.json'}")
+    if path.exists() and not _looks_like_plan(path):
+        raise UsageError(f"{path} exists and is no plan: it is not overwritten", hint=_OTHER_PLACE)
+    aside = _aside(path)
+    try:
+        aside.touch()
+        aside.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint=_OTHER_PLACE) from error
+
+
 def write_plan(plan: Plan, path: Path) -> None:
     """Write a plan file, atomically. Raises LplanError when the place cannot be written."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = _aside(path)
     try:
         aside.write_text(json.dumps(plan_document(plan), indent=1) + "\n", encoding="utf-8")
         aside.replace(path)
     except OSError as error:
-        raise LplanError(
-            f"cannot write {path}: {error.strerror}", hint="name another file by --output"
-        ) from error
+        aside.unlink(missing_ok=True)
+        raise LplanError(f"cannot write {path}: {error.strerror}", hint=_OTHER_PLACE) from error
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _looks_like_plan(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return PLAN_SCHEMA in file.read(200)
+    except (OSError, ValueError):
+        return False
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan of a plan file. Raises LplanError with one line when it is missing, corrupt or of another schema."""
+    """The plan of a plan file.
+
+    Raises UsageError when there is none, LplanError when it is damaged or of another schema.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise LplanError(
-            f"cannot read {path}: {error.strerror}", hint="lplan plan --output writes one"
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", hint="`lplan plan --output` writes one"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LplanError(f"{path} is not a plan file: {error}", hint=_MAKE_ANEW) from error
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != PLAN_SCHEMA:
         raise LplanError(f"{path} is not a plan file: its schema is {schema!r}", hint=_MAKE_ANEW)
     try:
         return _plan(data)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise LplanError(f"{path} is damaged: {type(error).__name__} {error}", hint=_MAKE_ANEW) from error
+    except (KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
+        raise LplanError(f"{path} is damaged: {type(error).__name__}: {error}", hint=_MAKE_ANEW) from error
 
 
-_MAKE_ANEW = "make it anew with lplan plan --output"
+_MAKE_ANEW = "make it anew with `lplan plan --output`"
+_OTHER_PLACE = "name another file by --output"
 
 
 def _plan(data: Mapping[str, Any]) -> Plan:
@@ -205,7 +234,7 @@ def changes_since(
 ) -> list[str]:
     """What has changed since a plan was made: model, data or versions; empty when nothing has."""
     changed = []
-    if model_fingerprint(plan.estimate.model) != model_fingerprint(model):
+    if not _is_same_model(plan.estimate.model, model):
         changed.append(f"the model {plan.estimate.model.id}")
     if plan.data is not None and data_fingerprint is not None and plan.data.fingerprint != data_fingerprint:
         changed.append(f"the data {plan.data.location}")
@@ -213,6 +242,18 @@ def changes_since(
         if versions.get(name) != version:
             changed.append(f"{name} ({version} then, {versions.get(name)} now)")
     return changed
+
+
+_BESIDE_THE_GRAPH = ("transformers_version", "_name_or_path", "dtype", "torch_dtype")
+
+
+def _is_same_model(planned: ModelProfile, found: ModelProfile) -> bool:
+    """Whether the files are those of the plan; where it was made before they were fetched, whether they agree."""
+    if isinstance(planned.location, Path):
+        return model_fingerprint(planned) == model_fingerprint(found)
+    known = {name: value for name, value in planned.config.items() if name not in _BESIDE_THE_GRAPH}
+    agrees = all(found.config.get(name) == value for name, value in known.items())
+    return agrees and planned.weights.dtype == found.weights.dtype
 
 
 RUN_SCHEMA = "lplan.run/1"

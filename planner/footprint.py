@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from .polynomial import MONOMIALS, ZERO, Coefficients, Shape, evaluate
+from .polynomial import MONOMIALS, ZERO, Coefficients, Shape, evaluate, minus, plus
 from .stream import Stream
 
 WIDTH = len(MONOMIALS)
@@ -38,7 +38,10 @@ class Instant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Footprint:
-    """The memory and the work of one graph. `shape` is set when it holds for that batch shape alone."""
+    """The memory and the work of one graph, and the shapes for which it is that graph (`holds`).
+
+    For a single sequence it may be too high by a few bytes a token: copies that become views.
+    """
 
     architecture: str
     layers: int
@@ -57,6 +60,16 @@ class Footprint:
     chunkable: bool
     """Whether the logits are the head's own output, the condition of the chunked loss."""
     shape: Shape | None = None
+    """The one shape that was traced, where sizes are no polynomials of it."""
+    shortest: int = 1
+    longest: int | None = None
+    """Sequence lengths on the same side of every attention window; None: no end."""
+
+    def holds(self, shape: Shape) -> bool:
+        """Whether the graph of this shape is the one that was traced."""
+        if self.shape is not None:
+            return self.shape == shape
+        return self.shortest <= shape.seq and (self.longest is None or shape.seq <= self.longest)
 
     @property
     def extra_units(self) -> int:
@@ -87,15 +100,15 @@ class Footprint:
             "embedding_bytes": self.embedding_bytes,
             "shared_head": self.shared_head,
             "chunkable": self.chunkable,
-            "shape": None
-            if self.shape is None
-            else [self.shape.batch, self.shape.seq, self.shape.supervised],
+            "shape": None if self.shape is None else asdict(self.shape),
+            "lengths": [self.shortest, self.longest],
         }
 
 
 def footprint_from_dict(data: Mapping[str, Any]) -> Footprint:
     """The inverse of `Footprint.to_dict`."""
     shape = data["shape"]
+    shortest, longest = data["lengths"]
     parameters = _unpack(data["parameters"])
     return Footprint(
         architecture=data["architecture"],
@@ -110,7 +123,9 @@ def footprint_from_dict(data: Mapping[str, Any]) -> Footprint:
         embedding_bytes=data["embedding_bytes"],
         shared_head=data["shared_head"],
         chunkable=data["chunkable"],
-        shape=None if shape is None else Shape(batch=shape[0], seq=shape[1], supervised=shape[2], chunk=1),
+        shape=None if shape is None else Shape(**shape),
+        shortest=shortest,
+        longest=longest,
     )
 
 
@@ -130,8 +145,8 @@ def peaks(stream: Stream, *, extends: bool) -> dict[str, tuple[Instant, ...]]:
     for place, (phase, at_two) in two.items():
         at_three = three[place][1]
         total_two, total_three = _total(at_two), _total(at_three)
-        per_unit = _minus(total_three, total_two)
-        key = (*_minus(total_two, per_unit), *per_unit) if extends else (*total_two, *ZERO)
+        per_unit = minus(total_three, total_two)
+        key = (*minus(total_two, per_unit), *per_unit) if extends else (*total_two, *ZERO)
         kept = found.setdefault(phase, [])
         if any(_dominates(other, key) for other, _ in kept):
             continue
@@ -150,7 +165,7 @@ def _live_at_births(stream: Stream, copies: int) -> dict[_Place, tuple[str, _Par
     for happening in stream.happenings(copies):
         storage = stream.storages[happening.storage[0]]
         before = live.get(storage.component, ZERO)
-        live[storage.component] = (_plus if happening.born else _minus)(before, storage.size)
+        live[storage.component] = (plus if happening.born else minus)(before, storage.size)
         if happening.born and happening.place is not None:
             seen[happening.place] = (happening.phase, dict(live))
     return seen
@@ -159,8 +174,8 @@ def _live_at_births(stream: Stream, copies: int) -> dict[_Place, tuple[str, _Par
 def _instant(two: _Parts, three: _Parts, extends: bool) -> Instant:
     parts = {}
     for name in {**two, **three}:
-        per_unit = _minus(three.get(name, ZERO), two.get(name, ZERO))
-        base = _minus(two.get(name, ZERO), per_unit) if extends else two.get(name, ZERO)
+        per_unit = minus(three.get(name, ZERO), two.get(name, ZERO))
+        base = minus(two.get(name, ZERO), per_unit) if extends else two.get(name, ZERO)
         if any(base) or any(per_unit):
             parts[name] = Linear(base, per_unit)
     return Instant(parts)
@@ -168,14 +183,6 @@ def _instant(two: _Parts, three: _Parts, extends: bool) -> Instant:
 
 def _total(parts: Mapping[str, Coefficients]) -> Coefficients:
     return tuple(sum(column) for column in zip(*parts.values(), strict=True)) if parts else ZERO
-
-
-def _plus(left: Iterable[int], right: Iterable[int]) -> Coefficients:
-    return tuple(a + b for a, b in zip(left, right, strict=True))
-
-
-def _minus(left: Iterable[int], right: Iterable[int]) -> Coefficients:
-    return tuple(a - b for a, b in zip(left, right, strict=True))
 
 
 def _dominates(one: Sequence[int], other: Sequence[int]) -> bool:

@@ -1,37 +1,77 @@
-"""From a task to a plan: search, decide, and say what would help when nothing fits."""
+"""From a request to a plan: search, decide, and say what would help when nothing fits."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
-from ..profiles.units import format_size
+from ..profiles.errors import LplanError
+from ..profiles.machine import THIS_MACHINE
+from ..profiles.units import MIB, format_size
 from .deciding import decide
+from .estimating import Situation
 from .plan import DataReference, Plan
-from .search import Candidate, Found, Task, search
+from .recipe import Recipe
+from .request import Request, fit_to_data
+from .search import Candidate, Task, search
+from .setting import rates_of
+from .settled import warmup_steps
+from .tokens import TokenLengths
 from .tracer import Progress
+
+_LEANER: Mapping[str, Any] = {
+    "batch_size": 1,
+    "checkpointing": "full",
+    "precision": "bf16",
+    "loss": "chunked",
+    "allocator": "pinned",
+    "method": "lora",
+}
+"""The value of each knob that needs least, for knobs that the user may have set otherwise."""
+_SHORTEST = 32
+_MULTIPLE = 16
+_MOST_CUT = 0.5
+"""Shorter sequences are no help when most of the data would be cut, perhaps to nothing."""
+
+
+def plan_for(
+    request: Request,
+    situation: Situation,
+    *,
+    lengths: TokenLengths | None = None,
+    data: DataReference | None = None,
+    progress: Progress | None = None,
+) -> tuple[Task, Plan]:
+    """The fastest plan that fits, or the closest one (`plan.estimate.fits` says which), and what it answers.
+
+    Measures this machine unless that is done already.
+    """
+    if lengths is not None:
+        request = fit_to_data(request, lengths)
+    task = Task(
+        situation=situation,
+        start=request.recipe,
+        given=request.given,
+        schedule=request.schedule,
+        lengths=lengths,
+        rates=rates_of(situation.hardware, request.recipe.threads),
+    )
+    return task, make_plan(task, data, progress)
 
 
 def make_plan(task: Task, data: DataReference | None, progress: Progress | None = None) -> Plan:
-    """The fastest plan that fits, or the closest one (`plan.estimate.fits` says which)."""
+    """The plan of a task, with a reason for every choice."""
     found = search(task, progress)
-    return _plan(task, found, data)
-
-
-def _plan(task: Task, found: Found, data: DataReference | None) -> Plan:
+    time = found.chosen.time
     return Plan(
         recipe=found.chosen.recipe,
-        schedule=task.schedule,
+        schedule=replace(task.schedule, warmup_steps=warmup_steps(task, time.steps)),
         estimate=found.chosen.estimate,
         decisions=decide(task, found),
-        time=found.chosen.time,
+        time=time,
         data=data,
     )
-
-
-def price(task: Task) -> Candidate:
-    """The start recipe alone, with its estimate and time."""
-    fixed = replace(task, given=frozenset(task.start.to_dict()))
-    return search(fixed).chosen
 
 
 def misses_bytes(plan: Plan) -> int:
@@ -39,21 +79,80 @@ def misses_bytes(plan: Plan) -> int:
     return plan.estimate.peak.required_bytes - plan.estimate.budget.budget_bytes
 
 
-def what_would_help(plan: Plan) -> tuple[str, ...]:
-    """Changes that bring the closest plan towards the budget, in order of what they cost the result."""
-    recipe, peak = plan.recipe, plan.estimate.peak
-    budget = peak.required_bytes
-    advice = [f"a budget of {format_size(budget)} (--ram {-(-budget // 2**20)}M)"]
-    parts = peak.components
-    if (
-        parts.get("activations", 0) + parts.get("logits and loss", 0) > misses_bytes(plan)
-        and recipe.seq_len > 64
-    ):
-        advice.append(
-            f"shorter sequences: --seq-len {max(64, recipe.seq_len // 2)} (cuts the longest samples)"
-        )
-    if recipe.method == "full":
-        advice.append("LoRA instead of full fine-tuning: --method lora")
-    if parts.get("weights", 0) > plan.estimate.budget.budget_bytes // 2:
-        advice.append("a smaller model: lplan models lists them")
+def what_would_help(task: Task, plan: Plan) -> tuple[str, ...]:
+    """Changes that make the closest plan fit, each of them priced, in order of what they cost the result."""
+    advice = [_larger_budget(plan)]
+    advice += _leaner(task, plan)
+    advice += _shorter(task, plan)
+    if plan.estimate.peak.components.get("weights", 0) > plan.estimate.budget.budget_bytes // 2:
+        advice.append("a smaller model: `lplan models` lists some")
     return tuple(advice)
+
+
+def _larger_budget(plan: Plan) -> str:
+    needed, hardware = plan.estimate.peak.required_bytes, plan.estimate.hardware
+    kept = 0 if hardware.name == THIS_MACHINE else hardware.reserve_bytes
+    if needed > hardware.memory_bytes - kept:
+        return f"a machine that leaves the run {format_size(needed)}"
+    return f"a budget of {format_size(needed)}: --ram {-(-needed // MIB)}M"
+
+
+def _leaner(task: Task, plan: Plan) -> Iterator[str]:
+    """Given knobs that stand in the way: each alone if that is enough, else all together."""
+    changes = {
+        knob: value
+        for knob, value in _LEANER.items()
+        if knob in task.given and getattr(plan.recipe, knob) != value
+    }
+    alone = [knob for knob, value in changes.items() if _fits(task, _changed(plan.recipe, {knob: value}))]
+    for knob in alone:
+        yield _flag(knob, changes[knob])
+    if len(changes) > 1 and not alone and _fits(task, _changed(plan.recipe, changes)):
+        yield f"all of {' '.join(_flag(knob, value) for knob, value in changes.items())}"
+
+
+def _flag(knob: str, value: object) -> str:
+    return f"--{knob.replace('_', '-')} {value}"
+
+
+def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    accumulation = recipe.effective_batch // changes.get("batch_size", recipe.batch_size)
+    return replace(recipe, **changes, accumulation=accumulation)
+
+
+def _shorter(task: Task, plan: Plan) -> Iterator[str]:
+    """The longest of a few shorter sequence lengths with which the closest plan fits."""
+    longest = plan.recipe.seq_len
+    tried = {longest * eighths // 8 // _MULTIPLE * _MULTIPLE for eighths in range(1, 8)}
+    for length in sorted((n for n in tried if _SHORTEST <= n < longest), reverse=True):
+        lengths = None if task.lengths is None else _cut(task.lengths, length)
+        if lengths is not None and lengths.truncated > len(lengths.total) * _MOST_CUT:
+            return
+        request = Request(replace(plan.recipe, seq_len=length), task.schedule, task.given)
+        recipe = replace(request.recipe, supervised_len=length)
+        if lengths is not None:
+            recipe = fit_to_data(request, lengths).recipe
+        if _fits(replace(task, lengths=lengths), recipe):
+            cut = f", which cuts {lengths.truncated:,} of {len(lengths.total):,}" if lengths else ""
+            yield f"shorter sequences: --seq-len {length}{cut}"
+            return
+
+
+def _cut(lengths: TokenLengths, longest: int) -> TokenLengths:
+    return TokenLengths(
+        total=tuple(min(total, longest) for total in lengths.total),
+        supervised=tuple(min(supervised, longest) for supervised in lengths.supervised),
+        truncated=sum(total > longest for total in lengths.total),
+    )
+
+
+def _fits(task: Task, recipe: Recipe) -> bool:
+    try:
+        return _price(task, recipe).fits
+    except LplanError:
+        return False
+
+
+def _price(task: Task, recipe: Recipe) -> Candidate:
+    """One recipe alone, with its estimate and time."""
+    return search(replace(task, start=recipe, given=frozenset(recipe.to_dict()))).chosen

@@ -41,6 +41,16 @@ def evaluate(coefficients: Sequence[int], values: Sequence[int]) -> int:
     return sum(c * v for c, v in zip(coefficients, values, strict=True))
 
 
+def plus(left: Sequence[int], right: Sequence[int]) -> Coefficients:
+    """The sum of two polynomials."""
+    return tuple(a + b for a, b in zip(left, right, strict=True))
+
+
+def minus(left: Sequence[int], right: Sequence[int]) -> Coefficients:
+    """The difference of two polynomials."""
+    return tuple(a - b for a, b in zip(left, right, strict=True))
+
+
 def symbolize(size_bytes: int, dimensions: Sequence[int], itemsize: int, shape: Shape) -> Coefficients | None:
     """The polynomial behind a storage of a tensor with these dimensions, traced at `shape`; None if it has none.
 
@@ -65,19 +75,15 @@ _BY_POWERS = {"1": 0, "S": 1, "SS": 2, "B": 3, "BS": 4, "BSS": 5, "N": 6, "K": 7
 
 def _dimension(size: int, shape: Shape) -> dict[str, int]:
     """A dimension as a sum of products, by the letters of each: 2 * B * (S + 1) is {"BS": 2, "B": 2}."""
-    if size == shape.supervised:
-        return {"N": 1}
-    if size == shape.chunk:
-        return {"K": 1}
-    for off in (0, 1, -1):
-        if (size - off) % shape.seq == 0 and size > 1:
-            powers, coefficient = "", size - off
-            for letter, prime in (("B", shape.batch), ("S", shape.seq)):
-                while coefficient % prime == 0 and coefficient:
-                    powers, coefficient = powers + letter, coefficient // prime
-            return {powers: coefficient, "": off} if off else {powers: coefficient}
-    if size and size % shape.batch == 0:
-        return {"B": size // shape.batch}
+    for letter, count in (("N", shape.supervised), ("K", shape.chunk)):
+        if size == count:
+            return {letter: 1}
+    for letter, prime in (("B", shape.batch), ("S", shape.seq)):
+        if size and size % prime == 0:
+            return _times({letter: 1}, _dimension(size // prime, shape))
+    for off in (1, -1):
+        if size > 1 and (size - off) % shape.seq == 0:
+            return {"S": (size - off) // shape.seq, "": off}
     return {"": size}
 
 

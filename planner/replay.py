@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..profiles.errors import LplanError
+from ..profiles.budget import decide_budget
+from ..profiles.errors import DoesNotFitError, LplanError
+from ..profiles.machine import this_machine
 from ..profiles.model import ModelProfile
+from ..profiles.units import format_size
 from .documents import changes_since
 from .plan import DataReference, Plan
 from .versions import stack_versions
@@ -17,3 +20,18 @@ def require_unchanged(plan: Plan, model: ModelProfile, data: DataReference) -> P
     if changed:
         raise LplanError(f"since the plan was made there changed: {', '.join(changed)}", hint="plan again")
     return replace(plan, estimate=replace(plan.estimate, model=model))
+
+
+def require_memory(plan: Plan) -> None:
+    """Raises DoesNotFitError for a plan beyond its own budget, or beyond this machine's own limits."""
+    estimate = plan.estimate
+    if not estimate.fits:
+        raise DoesNotFitError("the plan does not fit its own budget", hint="plan again with a larger --ram")
+    here = decide_budget(
+        replace(this_machine(), device="cpu"), ram_bytes=estimate.budget.budget_bytes, for_run=True
+    )
+    if estimate.peak.required_bytes > here.budget_bytes:
+        raise DoesNotFitError(
+            f"the plan needs {format_size(estimate.peak.required_bytes)} here, but {here.reason}",
+            hint="plan again on this machine",
+        )

@@ -3,116 +3,186 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..profiles.errors import UsageError
-from ..profiles.hardware import Budget, Hardware
-from ..profiles.units import format_size
+from ..profiles.hardware import Hardware
+from ..profiles.model import ModelProfile
+from .plan import Schedule
 from .recipe import ALL_LINEAR, ATTENTION, Recipe
-from .runtime import Baseline
 from .tokens import TokenLengths, round_up
 
 _USUAL_LENGTH = 512
-_NOT_YET: Mapping[str, Mapping[str, str]] = {
-    "method": {"qlora": "4-bit base weights are slower and no smaller in practice on a CPU"},
-    "precision": {"fp16": "CPUs compute bf16 or fp32", "fp16-amp": "CPUs compute bf16 or fp32"},
-    "attention": {"flash": "the flash-attention package needs a GPU"},
-    "padding": {"packed": "packed batches are not planned yet"},
+_KNOBS = frozenset(field.name for field in fields(Recipe))
+_TIMING = frozenset(field.name for field in fields(Schedule))
+_NOT_YET: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "method": {
+        "qlora": ("4-bit base weights are slower and no smaller in practice on a CPU", "lora or full")
+    },
+    "precision": {
+        "fp16": ("CPUs compute bf16 or fp32", "fp32, bf16 or bf16-amp"),
+        "fp16-amp": ("CPUs compute bf16 or fp32", "fp32, bf16 or bf16-amp"),
+    },
+    "attention": {"flash": ("the flash-attention package needs a GPU", "sdpa or eager")},
+    "padding": {"packed": ("packed batches are not planned yet", "padded or none")},
 }
 _ONLY_NONE = ("quantization", "offload", "kbit_preparation")
+_CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+_TABLES = frozenset(
+    ("biogpt", "codegen", "ctrl", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "openai-gpt", "opt")
+)
+"""Model types that look positions up in a table: there is no next one after the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A complete recipe, and which of its knobs the user named."""
+    """A complete recipe and schedule, and which of their knobs the user named."""
 
     recipe: Recipe
+    schedule: Schedule
     given: frozenset[str]
 
 
 def make_request(
-    asked: Mapping[str, Any], hardware: Hardware, lengths: TokenLengths | None = None
+    asked: Mapping[str, Any], hardware: Hardware, usual: Mapping[str, Any] | None = None
 ) -> Request:
-    """The recipe of the knobs that were asked for (None: not asked).
+    """The recipe and schedule of what was asked for (None: not asked); names that are no knobs are passed over.
 
-    `effective_batch` and `target_modules` (a comma-separated text) are understood besides Recipe's own names.
-    Raises UsageError for what cannot be, or is not available on a CPU.
+    `effective_batch`, `target_modules` as a comma-separated text and `input_casting` as on or off are
+    understood besides Recipe's own; `usual` are a task's defaults. Every token carries loss until
+    `fit_to_data` knows better. Raises UsageError for what cannot be, or is not available on a CPU.
     """
     _refuse_unavailable(asked)
-    known = {name: value for name, value in asked.items() if value is not None and name not in _ONLY_NONE}
-    effective = known.pop("effective_batch", None)
-    if "target_modules" in known:
-        known["target_modules"] = _targets(known["target_modules"])
-    recipe = replace(_defaults(hardware, lengths), **known)
-    if effective is not None:
-        recipe = _with_effective_batch(recipe, int(effective), known)
-    return Request(recipe, frozenset(known))
+    given = {name: _parsed(name, value) for name, value in asked.items() if value is not None}
+    start = replace(Recipe(threads=max(1, hardware.cores), seq_len=_USUAL_LENGTH), **_of(usual or {}, _KNOBS))
+    recipe = replace(start, **_of(given, _KNOBS))
+    recipe = _with_batch(recipe, start, given.get("effective_batch"), batch_given="batch_size" in given)
+    return Request(
+        replace(recipe, supervised_len=recipe.seq_len),
+        replace(Schedule(**_of(usual or {}, _TIMING)), **_of(given, _TIMING)),
+        frozenset(given),
+    )
 
 
-def _defaults(hardware: Hardware, lengths: TokenLengths | None) -> Recipe:
-    start = Recipe(threads=max(1, hardware.cores))
-    if lengths is None:
-        return replace(start, seq_len=_USUAL_LENGTH, supervised_len=_USUAL_LENGTH)
-    padded = len(set(lengths.total)) > 1
-    multiple = lengths.bucket()
-    return replace(
-        start,
+def fit_to_data(request: Request, lengths: TokenLengths) -> Request:
+    """The request with the sequence length, padding and supervised tokens that the data has.
+
+    Raises UsageError for `--padding none` on data that needs it.
+    """
+    recipe = request.recipe
+    one_by_one = recipe.batch_size == 1 and "batch_size" in request.given
+    ragged = len(set(lengths.total)) > 1
+    if recipe.padding == "none" and "padding" in request.given:
+        if ragged and not one_by_one:
+            raise UsageError(
+                "--padding none is impossible: the sequences differ in length",
+                hint="leave it out, or add --batch-size 1",
+            )
+        ragged = False
+    multiple = lengths.bucket() if ragged else 1
+    fitted = replace(
+        recipe,
         seq_len=round_up(lengths.longest, multiple),
         pad_to_multiple_of=multiple,
         length_buckets=lengths.buckets(multiple),
         supervised_len=lengths.longest_supervised,
-        padding="padded" if padded else "none",
+        padding="padded" if ragged or ("padding" in request.given and recipe.padding == "padded") else "none",
+    )
+    return replace(request, recipe=fitted)
+
+
+def context_length(config: Mapping[str, Any]) -> int | None:
+    """The longest sequence that a model was made for, as its config.json says; None where it does not."""
+    for part in (config, *(value for value in config.values() if isinstance(value, Mapping))):
+        for name in _CONTEXT:
+            if isinstance(part.get(name), int) and part[name] > 0:
+                return int(part[name])
+    return None
+
+
+def require_context(model: ModelProfile, seq_len: int | None) -> tuple[str, ...]:
+    """What there is to say of a sequence length against the model's context.
+
+    Raises UsageError where the model has no positions beyond it.
+    """
+    context = context_length(model.config)
+    if seq_len is None or context is None or seq_len <= context:
+        return ()
+    if model.model_type in _TABLES:
+        raise UsageError(
+            f"{model.id} has positions for {context:,} tokens, not for {seq_len:,}",
+            hint=f"at most --seq-len {context}",
+        )
+    return (f"sequences of {seq_len:,} tokens, beyond the {context:,} that the model was made for",)
+
+
+def not_chunkable() -> UsageError:
+    """For a chunked loss on a model that changes its logits after the head."""
+    return UsageError(
+        "the chunked loss needs logits as the head makes them, and this model changes them afterwards",
+        hint="take --loss supervised or full",
     )
 
 
-def _with_effective_batch(recipe: Recipe, effective: int, known: Mapping[str, Any]) -> Recipe:
-    if effective < 1:
-        raise UsageError(f"--effective-batch must be at least 1, not {effective}")
-    batch = recipe.batch_size if "batch_size" in known else min(recipe.batch_size, effective)
-    if effective % batch:
-        raise UsageError(
-            f"an effective batch of {effective} is no multiple of the micro batch {batch}",
-            hint="choose --batch-size as a divisor of --effective-batch",
-        )
-    return replace(recipe, batch_size=batch, accumulation=effective // batch)
+def taken_by_default(request: Request) -> tuple[str, ...]:
+    """A sentence about the values that nobody asked for; nothing where all were given."""
+    recipe = request.recipe
+    values = {
+        "batch_size": f"micro batch {recipe.batch_size}",
+        "seq_len": f"{recipe.seq_len} tokens a sequence",
+        "precision": recipe.precision,
+        "rank": f"rank {recipe.rank}",
+        "target_modules": f"target modules {', '.join(recipe.target_modules)}",
+        "dropout": f"dropout {recipe.dropout:g}",
+    }
+    if recipe.method == "full":
+        values = {knob: values[knob] for knob in ("batch_size", "seq_len", "precision")}
+    taken = [text for knob, text in values.items() if knob not in request.given]
+    return (f"taken by default: {', '.join(taken)}",) if taken else ()
+
+
+def _of(values: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _parsed(name: str, value: Any) -> Any:
+    if name == "target_modules" and isinstance(value, str):
+        return _targets(value)
+    return value == "on" if name == "input_casting" and isinstance(value, str) else value
 
 
 def _targets(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
         raise UsageError("--target-modules names nothing", hint="try attention, all-linear or q_proj,v_proj")
-    return {"attention": ATTENTION, "all-linear": ALL_LINEAR}.get(text, names)
+    return {"attention": ATTENTION, "all-linear": ALL_LINEAR}.get(text.strip(), names)
+
+
+def _with_batch(recipe: Recipe, usual: Recipe, effective: int | None, *, batch_given: bool) -> Recipe:
+    """The recipe with the effective batch that was asked for, or as near to the usual one as its batch allows."""
+    batch = recipe.batch_size
+    if effective is None:
+        return replace(recipe, accumulation=max(1, round(usual.effective_batch / batch)))
+    if effective % batch and batch_given:
+        raise UsageError(
+            f"an effective batch of {effective} is no multiple of the micro batch {batch}",
+            hint="choose --batch-size as a divisor of --effective-batch",
+        )
+    batch = next(size for size in range(min(batch, effective), 0, -1) if effective % size == 0)
+    return replace(recipe, batch_size=batch, accumulation=effective // batch)
 
 
 def _refuse_unavailable(asked: Mapping[str, Any]) -> None:
     for knob, values in _NOT_YET.items():
         if asked.get(knob) in values:
-            raise UsageError(f"--{knob} {asked[knob]} is not available: {values[asked[knob]]}")
+            why, others = values[asked[knob]]
+            raise UsageError(f"--{knob} {asked[knob]} is not available: {why}", hint=f"take {others}")
     for knob in _ONLY_NONE:
         value = asked.get(knob)
         if value not in (None, (), "none", "off", ("none",)):
             shown = ", ".join(value) if isinstance(value, tuple) else value
             raise UsageError(
-                f"--{knob.replace('_', '-')} {shown} is not available on a CPU yet", hint="leave it at none"
+                f"--{knob.replace('_', '-')} {shown} is not available on a CPU yet",
+                hint=f"leave --{knob.replace('_', '-')} out",
             )
-
-
-def require_cpu(budget: Budget) -> None:
-    """Raises UsageError for a budget on a GPU: this version plans for CPUs."""
-    if budget.device == "cuda":
-        raise UsageError(
-            "runs on a GPU cannot be planned yet: this version is exact for CPUs only",
-            hint="give --ram, or name a CPU machine: lplan doctor --list",
-        )
-
-
-def require_room(budget: Budget, baseline: Baseline) -> None:
-    """Raises UsageError for a budget that the libraries alone exceed."""
-    needed = baseline.anonymous_bytes + baseline.file_bytes
-    if budget.budget_bytes < needed:
-        raise UsageError(
-            f"{format_size(budget.budget_bytes)} is less than the training libraries need before any model "
-            f"is loaded ({format_size(needed)})",
-            hint=f"give at least {format_size(2 * needed)}",
-        )

@@ -14,10 +14,13 @@ from .footprint import Footprint
 from .plan import Schedule, TimeEstimate
 from .rates import Rates
 from .recipe import Allocator, Recipe
+from .request import not_chunkable
 from .timing import predict_time
 from .tokens import TokenLengths
 from .tracer import Progress, footprints
 
+EQUALLY_FAST = 0.02
+"""Predicted times closer than this are taken as equal: the time model is not that exact."""
 FLOATING = ("batch_size", "precision", "checkpointing", "loss", "input_casting", "optimizer", "allocator")
 """Knobs that the search may set; what the user gave stays. None of them changes what is learned, to rounding."""
 
@@ -72,16 +75,18 @@ def search(task: Task, progress: Progress | None = None) -> Found:
     )
     candidates = tuple(_priced(task, recipes, answers))
     if not candidates:
-        raise next(answer for answer in answers if isinstance(answer, LplanError))
+        raise next((answer for answer in answers if isinstance(answer, LplanError)), not_chunkable())
     return Found(candidates, choose(candidates))
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """The fastest that fits, the smaller of equally fast ones; if none fits, the one that needs least."""
+    """The fastest that fits, the smallest of equally fast ones; if none fits, the one that needs least."""
     fitting = [candidate for candidate in candidates if candidate.fits]
     if not fitting:
         return min(candidates, key=lambda c: c.required_bytes)
-    return min(fitting, key=lambda c: (round(c.time.step_s, 3), c.required_bytes))
+    fastest_s = min(candidate.time.step_s for candidate in fitting)
+    equal = [c for c in fitting if c.time.step_s <= fastest_s * (1 + EQUALLY_FAST)]
+    return min(equal, key=lambda c: (c.required_bytes, c.time.step_s))
 
 
 def _recipes(task: Task) -> Iterator[Recipe]:
@@ -101,7 +106,7 @@ def _values(task: Task, knob: str) -> Iterable[Any]:
     if knob == "batch_size":
         return (start.batch_size,) if "accumulation" in task.given else _divisors(start.effective_batch)
     if knob == "precision":
-        return ("bf16", "fp32")
+        return ("bf16",) if bf16_is_better(task) else ("bf16", "fp32")
     if knob == "checkpointing":
         return ("none", "full")
     if knob == "loss":
@@ -111,6 +116,13 @@ def _values(task: Task, knob: str) -> Iterable[Any]:
     if knob == "optimizer":
         return ("adamw-fused",)
     return ("pinned", "default")
+
+
+def bf16_is_better(task: Task) -> bool:
+    """Whether bf16 wins in time as it does in memory, by the measured matrix products: then fp32 need not be priced."""
+    width = hidden_size(task.situation.model.config)
+    rates = task.rates["pinned"]
+    return rates.matmul("bfloat16", width) > rates.matmul("float32", width)
 
 
 def _divisors(number: int) -> tuple[int, ...]:

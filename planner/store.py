@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from .polynomial import Shape
 from .recipe import Recipe
 from .versions import stack_versions
 
-_SCHEMA = "lplan.footprint/1"
+_SCHEMA = "lplan.footprint/2"
 CACHE_VARIABLE = "LPLAN_CACHE"
 
 
@@ -35,21 +36,22 @@ class FootprintStore:
         self.folder = folder if folder is not None else cache_folder()
 
     def find(self, config: Mapping[str, Any], recipe: Recipe, shape: Shape) -> Footprint | None:
-        """The footprint of this graph, for any shape or for this one."""
-        for key in (self._key(config, recipe, None), self._key(config, recipe, shape)):
-            data = self._read(self.folder / "footprints" / f"{key}.json")
-            if data is not None:
-                return footprint_from_dict(data)
+        """The footprint of this graph that holds for this shape."""
+        for path in sorted(self._graph_folder(config, recipe).glob("*.json")):
+            footprint = _footprint(self._read(path))
+            if footprint is not None and footprint.holds(shape):
+                return footprint
         return None
 
-    def keep(self, config: Mapping[str, Any], recipe: Recipe, shape: Shape, footprint: Footprint) -> None:
+    def keep(self, config: Mapping[str, Any], recipe: Recipe, footprint: Footprint) -> None:
         """Store a footprint; a folder that cannot be written is no error."""
-        key = self._key(config, recipe, shape if footprint.shape is not None else None)
-        self._write(self.folder / "footprints" / f"{key}.json", footprint.to_dict())
+        name = _digest([footprint.shape, footprint.shortest, footprint.longest])
+        self._write(self._graph_folder(config, recipe) / f"{name}.json", footprint.to_dict())
 
-    def find_fact(self, name: str) -> Any:
+    def find_fact(self, name: str) -> dict[str, Any] | None:
         """Something measured on this machine with these versions; None if it was not."""
-        return self._read(self._fact_path(name))
+        fact = self._read(self._fact_path(name))
+        return fact if isinstance(fact, dict) else None
 
     def keep_fact(self, name: str, fact: Mapping[str, Any]) -> None:
         """Store something measured on this machine."""
@@ -59,10 +61,9 @@ class FootprintStore:
         machine = [platform.node(), platform.machine(), platform.python_version(), dict(stack_versions())]
         return self.folder / f"{name}-{_digest(machine)}.json"
 
-    def _key(self, config: Mapping[str, Any], recipe: Recipe, shape: Shape | None) -> str:
-        at = None if shape is None else [shape.batch, shape.seq, shape.supervised]
-        parts = [_SCHEMA, dict(config), recipe.graph().to_dict(), at, dict(stack_versions())]
-        return _digest(parts)
+    def _graph_folder(self, config: Mapping[str, Any], recipe: Recipe) -> Path:
+        parts = [_SCHEMA, dict(config), recipe.graph().to_dict(), dict(stack_versions())]
+        return self.folder / "footprints" / _digest(parts)
 
     def _read(self, path: Path) -> Any:
         try:
@@ -77,7 +78,15 @@ class FootprintStore:
             aside.write_text(json.dumps(data), encoding="utf-8")
             aside.replace(path)
         except OSError:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink()
+
+
+def _footprint(data: Any) -> Footprint | None:
+    try:
+        return footprint_from_dict(data)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _digest(value: Any) -> str:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from ..profiles.errors import EXIT_USAGE, LplanError, UsageError
@@ -44,7 +47,7 @@ def footprints(
         for done, (request, answer) in enumerate(_trace(model, wanted, store), start=1):
             answers |= {other: answer for other in requests if _answers(answer, request, other)}
             if isinstance(answer, Footprint):
-                store.keep(model.config, *request, answer)
+                store.keep(model.config, request[0], answer)
             if progress is not None:
                 progress(done, len(wanted))
     return [answers[request] for request in requests]
@@ -56,26 +59,31 @@ def _wanted(
     store: FootprintStore,
     answers: dict[tuple[Recipe, Shape], Footprint | LplanError],
 ) -> list[tuple[Recipe, Shape]]:
-    """One request for every graph that neither the answers nor the store hold; fills answers from the store."""
-    wanted: dict[Recipe, tuple[Recipe, Shape]] = {}
+    """What neither the answers nor the store hold; fills answers from the store.
+
+    One shape of every graph is enough, until its answer turns out not to hold for the others.
+    """
+    known = {recipe.graph() for recipe, _ in answers}
+    wanted: dict[Any, tuple[Recipe, Shape]] = {}
     for request in requests:
         if request not in answers:
             found = store.find(model.config, *request)
             if found is not None:
                 answers[request] = found
             else:
-                wanted.setdefault(request[0].graph(), request)
+                graph = request[0].graph()
+                wanted.setdefault((graph, request[1]) if graph in known else graph, request)
     return list(wanted.values())
 
 
 def _answers(
     answer: Footprint | LplanError, request: tuple[Recipe, Shape], other: tuple[Recipe, Shape]
 ) -> bool:
-    """Whether the answer to one request is the answer to another: the same graph, for every shape."""
+    """Whether the answer to one request is the answer to another: the same knobs, a shape it holds for."""
     if request == other:
         return True
     same_graph = request[0].graph() == other[0].graph()
-    return same_graph and (isinstance(answer, LplanError) or answer.shape is None)
+    return same_graph and (isinstance(answer, LplanError) or answer.holds(other[1]))
 
 
 def footprint(
@@ -98,7 +106,7 @@ def _trace(model: ModelProfile, requests: Sequence[tuple[Recipe, Shape]], store:
     order = {
         "config": dict(model.config),
         "trust_remote_code": model.trust_remote_code,
-        "requests": [[r.to_dict(), [s.batch, s.seq, s.supervised, s.chunk]] for r, s in requests],
+        "requests": [[recipe.graph().to_dict(), asdict(shape)] for recipe, shape in requests],
     }
     environment = {
         **os.environ,
@@ -115,10 +123,12 @@ def _trace(model: ModelProfile, requests: Sequence[tuple[Recipe, Shape]], store:
     ):  # fmt: skip
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(json.dumps(order, default=str))
-        child.stdin.close()
+        with suppress(BrokenPipeError), child.stdin:
+            child.stdin.write(json.dumps(order, default=str))
         remaining = iter(requests)
         for line in child.stdout:
+            if not line.endswith("\n"):
+                break
             answer = json.loads(line)
             if "baseline" in answer:
                 store.keep_fact(_BASELINE, answer["baseline"])
@@ -127,8 +137,14 @@ def _trace(model: ModelProfile, requests: Sequence[tuple[Recipe, Shape]], store:
         if child.wait() == 0 and next(remaining, None) is None:
             return
         errors.seek(0)
-        last = (errors.read().strip().splitlines() or ["no message"])[-1]
+        last = (errors.read().strip().splitlines() or [_ending(child.returncode)])[-1]
         raise LplanError(f"tracing {model.id} failed: {last}", hint="run again with --debug to see where")
+
+
+def _ending(returncode: int) -> str:
+    if returncode < 0:
+        return f"its process was ended by {signal.Signals(-returncode).name}"
+    return f"its process ended with status {returncode}"
 
 
 def _answer(data: Mapping[str, Any]) -> Footprint | LplanError:

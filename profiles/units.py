@@ -11,7 +11,9 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 _BINARY = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": 2**40}
 _DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_SIZE = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<prefix>[kmgt]?)(?P<unit>ib|b|)\s*", re.IGNORECASE)
+_SIZE = re.compile(
+    r"\s*(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<prefix>[kmgt]?)(?P<unit>ib|b|)\s*", re.IGNORECASE
+)
 
 
 def parse_size(text: str) -> int:

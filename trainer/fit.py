@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from ..planner.allocator import environment_of
 from ..planner.documents import write_plan
@@ -14,6 +17,32 @@ from .job import Job, TokenFile
 from .prepare import Prepared
 from .run_folder import RunFolder
 from .supervise import RunFacts, supervise
+
+
+@contextmanager
+def reserved_folder(path: Path) -> Iterator[RunFolder]:
+    """A new run folder, made before anything is planned; gone again, parents too, if no run began in it.
+
+    Raises UsageError for a place where none can be made.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    folder = RunFolder.create(path)
+    try:
+        yield folder
+    finally:
+        if not folder.events.exists():
+            _empty(path)
+            for made in missing:
+                with suppress(OSError):
+                    made.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def run_plan(plan: Plan, data: Prepared, folder: RunFolder, on_event: Callable[[Event], object]) -> Outcome:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..planner.plan import DataReference
+from ..planner.request import context_length, require_context
 from ..planner.tokens import TokenLengths
 from ..profiles.errors import LplanError
+from ..profiles.model import ModelProfile
 from .data.encoding import EncodedSet, encode_all, token_lengths
-from .data.examples import DataSet, Example
+from .data.examples import Example
 from .data.readers import read_examples
 from .data.tasks import find_task
-from .data.tokenizer import load_tokenizer, pad_token_id
+from .data.tokenizer import ChatTokenizer, load_tokenizer, pad_token_id
 
 HELD_OUT_SAMPLES = 64
 """At most so many samples are scored at the end of a run: an evaluation should not take longer than training."""
@@ -30,26 +34,34 @@ class Prepared:
     reference: DataReference
 
 
-def prepare_data(
-    location: str, *, task: str | None, tokenizer: Path | str, max_length: int | None
-) -> Prepared:
-    """Read, split and encode a data set.
+def usual_values(task: str | None) -> Mapping[str, Any]:
+    """A task's usual hyper-parameters by name. Raises UsageError for a task that there is not."""
+    return asdict(find_task(task).defaults)
 
-    Raises UsageError or LplanError for data that cannot be trained on.
+
+def prepare_data(
+    location: str, model: ModelProfile, *, task: str | None = None, max_length: int | None = None
+) -> Prepared:
+    """Read, split and encode a data set for a model; sequences end at `max_length`, or at the model's context.
+
+    Only the tokenizer's files are fetched, after the data was read. Raises UsageError or LplanError for data
+    that cannot be trained on.
     """
+    require_context(model, max_length)
     data = read_examples(location, task=task)
-    _require(data)
-    made = load_tokenizer(tokenizer)
-    train = encode_all(data.train, made, max_length=max_length)
-    held_out = data.validation or data.test
+    tokenizer = load_tokenizer(_tokenizer_of(model), trust_remote_code=model.trust_remote_code)
+    train = encode_all(data.train, tokenizer, max_length=max_length or context_length(model.config))
     lengths = token_lengths(train)
+    held_out = spread_out(data.validation or data.test, HELD_OUT_SAMPLES)
     return Prepared(
         train=train,
-        validation=encode_all(spread_out(held_out, HELD_OUT_SAMPLES), made, max_length=max_length),
-        pad_token_id=pad_token_id(made),
+        validation=_held_out(held_out, tokenizer, lengths.longest),
+        pad_token_id=pad_token_id(tokenizer),
         lengths=lengths,
         reference=DataReference(
-            location=data.location if data.format in ("demo", "hub") else str(Path(data.location).resolve()),
+            location=location
+            if data.format in ("demo", "hub")
+            else str(Path(location).expanduser().resolve()),
             task=find_task(data.task).name,
             fingerprint=data.fingerprint,
             samples=len(train),
@@ -65,6 +77,15 @@ def spread_out(items: Sequence[Example], most: int) -> Sequence[Example]:
     return [items[index * len(items) // most] for index in range(most)]
 
 
-def _require(data: DataSet) -> None:
-    if not data.train:
-        raise LplanError(f"{data.location} has no training examples", hint="check the file's rows")
+def _tokenizer_of(model: ModelProfile) -> Path | str:
+    if isinstance(model.location, Path):
+        return model.location if model.location.is_dir() else model.location.parent
+    return model.location or model.id
+
+
+def _held_out(examples: Sequence[Example], tokenizer: ChatTokenizer, longest: int) -> EncodedSet:
+    """Held-out sequences, none longer than those that memory was planned for; empty where none can be scored."""
+    try:
+        return encode_all(examples, tokenizer, max_length=longest)
+    except LplanError:
+        return EncodedSet(ids=array("i"), marks=bytearray(), offsets=array("q", [0]), truncated=0, dropped=0)

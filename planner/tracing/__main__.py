@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ...profiles.errors import LplanError
+from ..footprint import Footprint
 from ..polynomial import Shape
 from ..recipe import Recipe
 
@@ -21,17 +23,26 @@ def main() -> None:
     sys.stdout = sys.stderr
     _import_stack()
     _say(answers, {"baseline": _resident()})
+    for answer in _answers(order):
+        _say(answers, answer)
+
+
+def _answers(order: dict[str, Any]) -> Iterator[dict[str, Any]]:
     from .trace import trace
 
-    for knobs, (batch, seq, supervised, chunk) in order["requests"]:
-        shape = Shape(batch=batch, seq=seq, supervised=supervised, chunk=chunk)
+    found: list[tuple[dict[str, Any], Footprint]] = []
+    for knobs, sizes in order["requests"]:
+        shape = Shape(**sizes)
+        footprint = next((f for known, f in found if known == knobs and f.holds(shape)), None)
         try:
-            found = trace(
+            footprint = footprint or trace(
                 order["config"], Recipe.from_dict(knobs), shape, trust_remote_code=order["trust_remote_code"]
             )
-            _say(answers, {"footprint": found.to_dict()})
         except LplanError as error:
-            _say(answers, {"error": str(error), "hint": error.hint, "exit_code": error.exit_code})
+            yield {"error": str(error), "hint": error.hint, "exit_code": error.exit_code}
+        else:
+            found.append((knobs, footprint))
+            yield {"footprint": footprint.to_dict()}
 
 
 def _import_stack() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ..recipe import Recipe
+StandIn = Literal["meta", "fake"]
+STAND_INS: tuple[StandIn, ...] = ("meta", "fake")
+"""Meta tensors are faster. Fake CPU tensors also run what asks for the device: autocast, ops without a meta kernel."""
 
 
 def on_device(name: str) -> AbstractContextManager[Any]:
@@ -20,24 +22,52 @@ def on_device(name: str) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def prepare_device(model: nn.Module, recipe: Recipe) -> Iterator[None]:
-    """A context in which `model`, built on meta, runs as it would on the CPU.
+def prepare_device(model: nn.Module, stand_in: StandIn) -> Iterator[None]:
+    """A context in which `model`, built on meta, runs as it would on the CPU."""
+    with _grouped_products():
+        if stand_in == "fake":
+            mode = FakeTensorMode()
+            _fake(model, mode)
+            with mode:
+                yield
+        else:
+            with torch.device("meta"), _attention_of_the_cpu():
+                yield
 
-    Autocast acts by device, so it needs fake CPU tensors; everything else runs on meta, which is faster.
-    """
-    if recipe.precision == "bf16-amp":
-        mode = FakeTensorMode()
-        _fake(model, mode)
-        with mode:
-            yield
-        return
+
+@contextmanager
+def _attention_of_the_cpu() -> Iterator[None]:
     original = F.scaled_dot_product_attention
     F.scaled_dot_product_attention = _cpu_attention
     try:
-        with torch.device("meta"):
-            yield
+        yield
     finally:
         F.scaled_dot_product_attention = original
+
+
+@contextmanager
+def _grouped_products() -> Iterator[None]:
+    """Lets experts compute in every dtype, as on a CPU: torch's meta kernel states the GPU's rule, bf16 alone
+    (torch/_meta_registrations.py, `_meta_grouped_mm_common`)."""
+    library = torch.library.Library("aten", "IMPL", "Meta")
+    library.impl("_grouped_mm", _grouped_mm, allow_override=True)
+    try:
+        yield
+    finally:
+        library._destroy()
+
+
+def _grouped_mm(
+    left: Tensor,
+    right: Tensor,
+    offs: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    groups = [offs.shape[0]] if offs is not None and left.dim() == right.dim() == 2 else []
+    if left.dim() == right.dim() == 3:
+        groups = [left.shape[0]]
+    return left.new_empty([*groups, left.shape[-2], right.shape[-1]], dtype=out_dtype or left.dtype)
 
 
 def _fake(model: nn.Module, mode: FakeTensorMode) -> None:
@@ -53,7 +83,8 @@ def _fake(model: nn.Module, mode: FakeTensorMode) -> None:
         return made[id(tensor)][0]  # type: ignore[no-any-return]
 
     for module in model.modules():
-        for store in (module._parameters, module._buffers):
+        stores: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for store in stores:
             store.update({name: fake(tensor) for name, tensor in store.items() if tensor is not None})
 
 

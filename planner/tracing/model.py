@@ -30,7 +30,7 @@ def make_config(values: Mapping[str, Any], *, trust_remote_code: bool = False) -
         config = AutoConfig.for_model(model_type, **values)
     except Exception as error:
         raise LplanError(
-            f"transformers refuses this config.json: {_first_line(error)}", hint="check the file's fields"
+            f"transformers refuses this config.json: {first_line(error)}", hint="check the file's fields"
         ) from error
     text = config.get_text_config()
     return text if text is not config and _is_causal(text) else config
@@ -47,7 +47,7 @@ def build(config: Any, recipe: Recipe) -> nn.Module:
         )
     except Exception as error:
         raise LplanError(
-            f"{type(config).__name__} does not build a causal language model: {_first_line(error)}",
+            f"{type(config).__name__} does not build a causal language model: {first_line(error)}",
             hint="check config.json; widths must divide by the number of heads",
         ) from error
     return model
@@ -91,6 +91,8 @@ def _add_adapters(model: nn.Module, recipe: Recipe) -> nn.Module:
             hint=f"it has: {names}",
         ) from error
     _check_rank(wrapped, recipe.rank)
+    if recipe.adapter_dtype == "base":
+        _cast_adapters(wrapped, getattr(torch, recipe.weights_dtype))
     if not recipe.input_casting:
         stop_input_casting(wrapped)
     return wrapped  # type: ignore[no-any-return]
@@ -120,6 +122,13 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or type(module).__name__ in _PACKED_LINEARS
 
 
+def _cast_adapters(model: nn.Module, dtype: torch.dtype) -> None:
+    """PEFT gives adapters the base's dtype itself, but not on the meta device."""
+    for name, module in model.named_modules():
+        if name.endswith((".lora_A", ".lora_B")):
+            module.to(dtype)
+
+
 def _check_rank(model: nn.Module, rank: int) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and "lora_A" in name and rank > (width := module.in_features):
@@ -141,7 +150,7 @@ def stop_input_casting(model: nn.Module) -> None:
     """Makes fp32 adapters compute in the base's dtype: master weights in fp32, no fp32 copy of any input."""
     for name, module in model.named_modules():
         if hasattr(module, "lora_A"):
-            module.cast_input_dtype_enabled = False  # type: ignore[assignment]
+            module.cast_input_dtype_enabled = False
         if type(module) is nn.Linear and (".lora_A." in name or ".lora_B." in name):
             module.__class__ = _CastingLinear
 
@@ -163,6 +172,7 @@ def _is_causal(config: Any) -> bool:
     return config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """An exception as one line for the user."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -55,7 +55,7 @@ class Objective:
         else:
             positions, targets = supervised_positions(batch["labels"])
         count = items if items is not None else (targets != IGNORED).sum()
-        if self.loss == "supervised" or targets.numel() <= self.chunk:
+        if self.loss == "supervised":
             return self._selected(model, inputs, positions, targets) / count
         return self._chunked(model, inputs, positions, targets) / count
 
@@ -88,7 +88,7 @@ class Objective:
         return torch.stack(losses).sum()
 
 
-def output_head(model: nn.Module) -> nn.Module:
+def output_head(model: nn.Module) -> Any:
     """The module that turns hidden states into logits. Raises ValueError where the model has none."""
     head = model.get_output_embeddings()  # type: ignore[operator]
     if not isinstance(head, nn.Module):

@@ -16,6 +16,11 @@ import torch.nn.functional as F
 WIDTHS = (512, 2048)
 _TOKENS = 256
 _SECONDS_EACH = 0.25
+_LARGE = 1 << 22
+"""Elements of a tensor that no cache holds."""
+_CHAIN = 100
+_OPS_A_LINK = 4
+"""A product and a scaling, and the gradient of each."""
 
 
 def main() -> None:
@@ -53,7 +58,7 @@ def _matmul(width: int, dtype: torch.dtype) -> float:
 
 
 def _traffic() -> float:
-    left, right = torch.randn(2, 1 << 20)
+    left, right = torch.randn(2, _LARGE)
     moved_bytes: int = 3 * left.nbytes
     return moved_bytes / _best_s(lambda: left * right)
 
@@ -64,8 +69,18 @@ def _random() -> float:
 
 
 def _op() -> float:
-    value = torch.ones(8)
-    return _best_s(lambda: [value + 1 for _ in range(1000)]) / 1000
+    """Seconds of one op on tensors so small that only calling it counts, in forward and backward alike."""
+    weight = torch.ones(64, 64, dtype=torch.bfloat16)
+    start = torch.ones(16, 64, dtype=torch.bfloat16, requires_grad=True)
+
+    def chain() -> None:
+        value = start
+        for _ in range(_CHAIN):
+            value = F.linear(value, weight) * 0.5
+        value.sum().backward()
+
+    with torch.enable_grad():
+        return _best_s(chain) / (_CHAIN * _OPS_A_LINK)
 
 
 if __name__ == "__main__":

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
+from ...profiles.errors import LplanError
 from ..footprint import Footprint, Linear, peaks
-from ..polynomial import Shape, evaluate, symbolize, term
+from ..polynomial import MONOMIALS, Shape, evaluate, plus, symbolize, term
 from ..recipe import Recipe
 from ..stream import REPEATED, NotPeriodicError, Stream, TracedStorage, check_extends
 from .classify import blocks, name_components
 from .depth import Depth, choose_depth, cut
-from .device import on_device, prepare_device
-from .model import build, make_config, wrap
+from .device import STAND_INS, StandIn, on_device, prepare_device
+from .model import build, first_line, make_config, wrap
 from .objective import output_head
+from .shapes import CHUNKS, Lengths, lengths_around, prime_shapes
 from .step import TracedStep, layer_of
 from .tracker import Storage, StorageTracker
 from .work import total_work
-
-_PRIMES = ((127, 509, 101), (113, 491, 97))
-"""(batch, sequence, chunk) of the trace and of its check; supervised tokens are three chunks."""
 
 
 class _ShapeDependentError(Exception):
@@ -43,79 +42,120 @@ class _Recording:
 def trace(
     config_values: Mapping[str, Any], recipe: Recipe, shape: Shape, *, trust_remote_code: bool = False
 ) -> Footprint:
-    """The footprint of `recipe` on the model of a config.json's content.
+    """The footprint of `recipe` on the model of a config.json's content, for `shape` and those it `holds` for.
 
-    Valid for every batch shape unless `Footprint.shape` is set, which happens where the graph itself
-    depends on the shape; then it holds for `shape`.
+    Raises LplanError where the libraries refuse the model or the recipe.
     """
     config = make_config(config_values, trust_remote_code=trust_remote_code)
-    values = {**config.to_dict(), "model_type": config.model_type}
-    depth = choose_depth(config, recipe.checkpoint_period)
-    for attempt in (depth, Depth(depth.layers, depth.period, depth.layers)):
+    few = choose_depth(config, recipe.checkpoint_period)
+    for depth in (few, Depth(few.layers, few.period, few.layers)):
+        tracer = _Tracer(config, recipe, depth)
         try:
-            return _polynomial(values, config, recipe, attempt)
+            try:
+                return tracer.for_lengths(lengths_around(config, shape.seq))
+            except _ShapeDependentError:
+                return tracer.for_shape(shape)
         except NotPeriodicError:
             continue
-        except _ShapeDependentError:
-            return _at_shape(values, config, recipe, attempt, shape)
     raise AssertionError("a whole trace is always periodic")
 
 
-def _polynomial(values: Mapping[str, Any], config: Any, recipe: Recipe, depth: Depth) -> Footprint:
-    first, check = (_record(values, config, recipe, depth, shape) for shape in _shapes(config))
-    storages = [_traced(storage, first) for storage in first.tracker.storages]
-    _verify(storages, first, check)
-    return _footprint(first, storages, None)
+class _Tracer:
+    """Traces one recipe on one stack of layers."""
 
+    def __init__(self, config: Any, recipe: Recipe, depth: Depth) -> None:
+        self.config, self.recipe, self.depth = config, recipe, depth
+        self.stand_ins = STAND_INS if recipe.precision != "bf16-amp" else STAND_INS[1:]
 
-def _at_shape(
-    values: Mapping[str, Any], config: Any, recipe: Recipe, depth: Depth, shape: Shape
-) -> Footprint:
-    recording = _record(values, config, recipe, depth, shape)
-    storages = [
-        TracedStorage(term("1", s.size_bytes), s.component or "temporaries")
-        for s in recording.tracker.storages
-    ]
-    return _footprint(recording, storages, shape)
+    def for_lengths(self, lengths: Lengths) -> Footprint:
+        """A footprint for all shapes with these sequence lengths. Raises _ShapeDependentError where there is none."""
+        shapes = prime_shapes(self.config, self.recipe, lengths)
+        if shapes is None:
+            raise _ShapeDependentError(f"too few primes in {lengths}")
+        first, check = (self._record(shape) for shape in shapes)
+        storages = _symbolic(first)
+        _verify(storages, first, check)
+        return replace(_footprint(first, storages, None), shortest=lengths.shortest, longest=lengths.longest)
 
+    def for_shape(self, shape: Shape) -> Footprint:
+        """A footprint for one shape."""
+        recording = self._record(shape)
+        storages = [
+            TracedStorage(term("1", s.size_bytes), s.component or "temporaries")
+            for s in recording.tracker.storages
+        ]
+        return _footprint(recording, storages, shape)
 
-def _shapes(config: Any) -> Iterable[Shape]:
-    longest = getattr(config, "max_position_embeddings", None) or 1 << 20
-    for batch, seq, chunk in _PRIMES:
-        yield Shape(
-            batch=batch,
-            seq=seq if seq < longest else _prime_below(longest, seq),
-            supervised=3 * chunk,
-            chunk=chunk,
+    def _record(self, shape: Shape) -> _Recording:
+        while True:
+            try:
+                return self._run(shape, self.stand_ins[0])
+            except (NotImplementedError, RuntimeError) as error:
+                if len(self.stand_ins) == 1:
+                    raise LplanError(
+                        f"{type(self.config).__name__} cannot be traced: {first_line(error)}",
+                        hint="try another --precision, --attention or --target-modules",
+                    ) from error
+                self.stand_ins = self.stand_ins[1:]
+
+    def _run(self, shape: Shape, stand_in: StandIn) -> _Recording:
+        values = {**self.config.to_dict(), "model_type": self.config.model_type}
+        reduced = (
+            self.config if self.depth.whole else make_config(cut(self.config, values, self.depth.traced))
         )
-
-
-def _prime_below(limit: int, avoid: int) -> int:
-    found = [n for n in range(limit - 1, 16, -1) if all(n % d for d in range(2, int(n**0.5) + 1))]
-    return found[avoid % 2] if len(found) > 1 else limit
-
-
-def _record(values: Mapping[str, Any], config: Any, recipe: Recipe, depth: Depth, shape: Shape) -> _Recording:
-    reduced = config if depth.whole else make_config(cut(config, values, depth.traced))
-    with on_device("meta"):
-        model = wrap(build(reduced, recipe), recipe)
-    tracker = StorageTracker(mask_is_full=recipe.padding == "none")
-    with prepare_device(model, recipe):
-        step = TracedStep(model, recipe, shape, tracker)
-        step.run()
-    name_components(tracker)
-    return _Recording(tracker, model, depth, shape, step.logits_untouched)
+        with on_device("meta"):
+            model = wrap(build(reduced, self.recipe), self.recipe)
+        tracker = StorageTracker(mask_is_full=self.recipe.padding == "none")
+        with prepare_device(model, stand_in):
+            step = TracedStep(model, self.recipe, shape, tracker)
+            step.run()
+        name_components(tracker)
+        return _Recording(tracker, model, self.depth, shape, step.logits_untouched)
 
 
 def _verify(storages: Sequence[TracedStorage], first: _Recording, check: _Recording) -> None:
-    ours = [(s.phase, s.stage, s.layer, s.events) for s in first.tracker.segments]
-    theirs = [(s.phase, s.stage, s.layer, s.events) for s in check.tracker.segments]
-    if ours != theirs:
+    if _history(first) != _history(check):
         raise _ShapeDependentError("the graph changes with the shape")
     values = check.shape.values()
     for predicted, storage in zip(storages, check.tracker.storages, strict=True):
         if evaluate(predicted.size, values) != storage.size_bytes:
             raise _ShapeDependentError(f"no polynomial: {storage.dimensions}")
+
+
+def _history(recording: _Recording) -> list[tuple[str, str, int, list[int]]]:
+    return [(s.phase, s.stage, s.layer, s.settled()) for s in recording.tracker.segments]
+
+
+def _symbolic(recording: _Recording) -> list[TracedStorage]:
+    storages = [_traced(storage, recording) for storage in recording.tracker.storages]
+    for index in _gathered(recording):
+        row_bytes = storages[index].size[MONOMIALS.index("K")]
+        rest = plus(term("N", row_bytes), term("K", -(CHUNKS - 1) * row_bytes))
+        storages[index] = replace(storages[index], size=rest)
+    return storages
+
+
+def _gathered(recording: _Recording) -> set[int]:
+    """The first gradient of every set that waits for the last chunk of a chunked loss.
+
+    Together they have the rows of all supervised tokens, however many chunks those make: the first stands
+    for all chunks but the last two.
+    """
+    width = output_head(recording.model).weight.shape[-1]
+    found: set[int] = set()
+    alive: dict[int, None] = {}
+    for segment in recording.tracker.segments:
+        for event in segment.events:
+            index = abs(event) - 1
+            if recording.tracker.storages[index].dimensions != (recording.shape.chunk, width):
+                continue
+            if event < 0:
+                alive.pop(index, None)
+            else:
+                alive[index] = None
+                if len(alive) == CHUNKS:
+                    found.add(next(iter(alive)))
+    return found
 
 
 def _traced(storage: Storage, recording: _Recording) -> TracedStorage:
@@ -141,7 +181,7 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         traced_layers=depth.traced,
         target_modules=_target_modules(model),
         phases={name: found[name] for name in ("first step", "steady step", "evaluation")},
-        work=total_work(recording.tracker, depth, recording.shape),
+        work=total_work(recording.tracker, depth, recording.shape if shape is None else None),
         parameters=_count((p for p in model.named_parameters() if ".lora_" not in p[0]), depth),
         trainable_parameters=_count((p for p in model.named_parameters() if p[1].requires_grad), depth),
         embedding_bytes=embeddings.weight.nbytes,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .shortcut import declined, shortcut
 from .work import Work, work_of
 
 _ITEM = torch.ops.aten._local_scalar_dense.default
@@ -45,6 +47,11 @@ class Segment:
     events: list[int] = field(default_factory=list)
     work: list[Work] = field(default_factory=list)
 
+    def settled(self) -> list[int]:
+        """The events with every run of deaths in order: caches die as their hash tables have it."""
+        runs = groupby(self.events, key=lambda event: event > 0)
+        return [event for born, run in runs for event in (run if born else sorted(run))]
+
 
 class StorageTracker(TorchDispatchMode):
     """A dispatch mode that records births and deaths of storages, segment by segment.
@@ -74,7 +81,9 @@ class StorageTracker(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is _ITEM:
             return self.mask_is_full if args[0].dtype == torch.bool else 1
-        output = func(*args, **(kwargs or {}))
+        output = shortcut(func, args, kwargs)
+        if declined(output):
+            output = func(*args, **(kwargs or {}))
         outputs = output if isinstance(output, (tuple, list)) else (output,)
         for position, tensor in enumerate(outputs):
             if isinstance(tensor, Tensor):

@@ -58,9 +58,10 @@ def work_of(func: Any, args: Sequence[Any], outputs: Sequence[Any]) -> Work | No
     return Work("traffic", "", factors) if factors else None
 
 
-def total_work(tracker: StorageTracker, depth: Depth, shape: Shape) -> dict[str, Linear]:
+def total_work(tracker: StorageTracker, depth: Depth, shape: Shape | None) -> dict[str, Linear]:
     """The steady step's work by kind: "micro ..." of one micro batch, "optimizer ..." of one optimizer step.
 
+    `shape` is the traced one where the work is a polynomial of it; None takes the numbers as they are.
     Matmul and attention in FLOP, traffic in bytes, random in elements, ops in calls.
     """
     micro_batches = sum(s.stage == "batch" and s.phase == "steady step" for s in tracker.segments)
@@ -90,10 +91,12 @@ def _add(totals: dict[str, list[list[int]]], name: str, amount: Coefficients, re
             per_unit[index] += value
 
 
-def _polynomial(work: Work, shape: Shape) -> Coefficients:
+def _polynomial(work: Work, shape: Shape | None) -> Coefficients:
     total = list(ZERO)
     for factors in work.factors:
-        product = symbolize(prod(factors), factors, 1, shape) or term("1", prod(factors))
+        amount = prod(factors)
+        symbolic = symbolize(amount, factors, 1, shape) if shape is not None else None
+        product = symbolic or term("1", amount)
         total = [a + b for a, b in zip(total, product, strict=True)]
     return tuple(total)
 

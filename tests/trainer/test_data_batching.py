@@ -1,15 +1,11 @@
-"""Batches of similar lengths, and batches as tensors."""
+"""Batches of similar lengths."""
 
 import statistics
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lplan.profiles.errors import UsageError
 from lplan.trainer.data.batching import MEGA_BATCH, LengthGroupedBatches, worst_batch
-from lplan.trainer.data.collation import collate
-from lplan.trainer.data.encoding import IGNORED, Encoded
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=700)
 batch_sizes = st.integers(1, 9)
@@ -71,32 +67,3 @@ def test_grouping_pads_far_less_than_chance_and_leaves_batches_in_random_order()
 def test_no_samples_give_no_batches():
     assert list(LengthGroupedBatches([], 4, seed=0)) == []
     assert len(LengthGroupedBatches([], 4, seed=0)) == 0
-
-
-def sample(*tokens, supervised_from):
-    labels = tuple(t if i >= supervised_from else IGNORED for i, t in enumerate(tokens))
-    return Encoded(input_ids=tokens, labels=labels)
-
-
-def test_shorter_rows_are_padded_on_the_right_and_masked():
-    batch = collate([sample(5, 6, 7, supervised_from=1), sample(8, supervised_from=0)], 2)
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 2, 2]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert batch["labels"].tolist() == [[IGNORED, 6, 7], [8, IGNORED, IGNORED]]
-
-
-def test_rows_of_one_length_go_without_a_mask():
-    batch = collate([sample(5, 6, supervised_from=1), sample(8, 9, supervised_from=1)], 2)
-    assert batch.keys() == {"input_ids", "labels"}
-
-
-def test_padding_to_a_given_width():
-    batch = collate([sample(5, 6, supervised_from=1)], 0, pad_to=4)
-    assert batch["input_ids"].tolist() == [[5, 6, 0, 0]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 0, 0]]
-    assert str(batch["input_ids"].dtype) == str(batch["labels"].dtype) == "torch.int64"
-
-
-def test_a_width_below_the_longest_is_refused():
-    with pytest.raises(UsageError, match="3 tokens can't be padded to 2"):
-        collate([sample(1, 2, 3, supervised_from=0)], 0, pad_to=2)

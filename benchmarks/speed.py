@@ -1,0 +1,89 @@
+"""How long an estimate takes, beside `accelerate estimate-memory` for the same model, as whole processes.
+
+`python -m benchmarks.speed`. The runs alternate; medians of wall-clock and of CPU seconds. accelerate needs the hub
+for a model's configuration; here it gets a local folder with the same config.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lplan.profiles.find import find_model
+
+from .machine_info import store
+
+ROUNDS = 5
+_ACCELERATE = (
+    "import sys; from accelerate.commands.estimate import main; sys.argv = ['estimate', sys.argv[1]]; main()"
+)
+
+
+def timed(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """Seconds of one process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    wall_s = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "wall_s": wall_s,
+        "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "ok": run.returncode == 0,
+        "said": run.stderr.strip().splitlines()[-1:] if run.returncode else [],
+    }
+
+
+def commands(folder: Path, cold: Path, warm: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """What is compared: name, command, environment."""
+    estimate = [sys.executable, "-m", "lplan", "estimate", "--model", "tinyllama", "--ram", "8G"]
+    imports = "import torch; from transformers import AutoModelForCausalLM, Trainer; from peft import get_peft_model"
+    return {
+        "lplan estimate, cached": (estimate, {**os.environ, "LPLAN_CACHE": str(warm)}),
+        "lplan estimate, first": (estimate, {**os.environ, "LPLAN_CACHE": str(cold)}),
+        "the imports alone": ([sys.executable, "-c", imports], dict(os.environ)),
+        "accelerate estimate-memory": ([sys.executable, "-c", _ACCELERATE, str(folder)], dict(os.environ)),
+    }
+
+
+def main() -> None:
+    """Measure, print, store."""
+    console = Console()
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        folder = root / "tinyllama"
+        folder.mkdir()
+        (folder / "config.json").write_text(
+            json.dumps(dict(find_model("tinyllama").config)), encoding="utf-8"
+        )
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for round_number in range(ROUNDS + 1):
+            for what, (command, environment) in commands(
+                folder, root / f"cold{round_number}", root / "warm"
+            ).items():
+                result = timed(command, environment)
+                if round_number:
+                    rows.setdefault(what, []).append(result)
+    base = median(row["wall_s"] for row in rows["accelerate estimate-memory"])
+    view = Table("what", "wall s", "CPU s", "of accelerate", title="TinyLlama, whole processes, medians")
+    for what, results in rows.items():
+        wall_s, cpu_s = (median(row[key] for row in results) for key in ("wall_s", "cpu_s"))
+        note = "" if all(row["ok"] for row in results) else f" ({results[0]['said']})"
+        view.add_row(what, f"{wall_s:.2f}", f"{cpu_s:.2f}", f"{wall_s / base:.0%}{note}")
+    console.print(view)
+    console.print(f"stored in {store('speed', rows)}")
+
+
+if __name__ == "__main__":
+    main()

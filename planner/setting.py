@@ -1,0 +1,98 @@
+"""What is wanted and where: request, machine, budget, what the libraries take of it, how fast it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..profiles.budget import decide_budget
+from ..profiles.errors import DoesNotFitError, UsageError
+from ..profiles.find import find_model
+from ..profiles.hardware import Budget, Hardware
+from ..profiles.machine import THIS_MACHINE, this_machine
+from ..profiles.named import find_hardware
+from ..profiles.units import format_size
+from .estimating import Situation
+from .rates import Rates, measured_rates
+from .recipe import Allocator
+from .request import Request, make_request
+from .runtime import Baseline
+from .tracer import baseline
+from .versions import stack_versions
+
+BF16_WITHOUT_INSTRUCTIONS = 0.25
+"""bf16 matrix products against fp32 ones on a CPU with AVX2 alone (oneDNN held to AVX2, torch 2.13)."""
+
+
+def understand(
+    model: str,
+    asked: Mapping[str, Any],
+    *,
+    usual: Mapping[str, Any] | None = None,
+    trust_remote_code: bool = False,
+    for_run: bool = False,
+) -> tuple[Request, Situation]:
+    """What is wanted, and where it would happen: everything that can be refused without work, cheapest first.
+
+    `asked` holds `hardware`, `ram` and `vram` (bytes) beside the knobs, `usual` a task's defaults.
+    Raises UsageError, LplanError or DoesNotFitError.
+    """
+    hardware, budget = choose_machine(
+        asked["hardware"], ram_bytes=asked["ram"], vram_bytes=asked["vram"], for_run=for_run
+    )
+    request = make_request(asked, hardware, usual)
+    libraries = baseline()
+    _require_room(budget, libraries)
+    profile = find_model(model, trust_remote_code=trust_remote_code)
+    situation = Situation(
+        model=profile, hardware=hardware, budget=budget, baseline=libraries, versions=stack_versions()
+    )
+    return request, situation
+
+
+def choose_machine(
+    name: str | None, *, ram_bytes: int | None, vram_bytes: int | None, for_run: bool = False
+) -> tuple[Hardware, Budget]:
+    """The named machine or this one, and the budget of a run on its CPU.
+
+    Raises UsageError for names and sizes that cannot be, and for a GPU: this version plans for CPUs.
+    """
+    hardware = find_hardware(name) if name else this_machine()
+    if name is None and vram_bytes is None:
+        hardware = replace(hardware, device="cpu")
+    budget = decide_budget(hardware, ram_bytes=ram_bytes, vram_bytes=vram_bytes, for_run=for_run)
+    if budget.device == "cuda":
+        raise UsageError(
+            "runs on a GPU cannot be planned yet: this version is exact for CPUs only",
+            hint="give --ram SIZE, or a CPU machine such as --hardware cpu-8gb",
+        )
+    return hardware, budget
+
+
+def _require_room(budget: Budget, libraries: Baseline) -> None:
+    needed_bytes = libraries.anonymous_bytes + libraries.file_bytes
+    if budget.budget_bytes < needed_bytes:
+        raise DoesNotFitError(
+            f"{format_size(budget.budget_bytes)} is less than the training libraries need before any model "
+            f"is loaded ({format_size(needed_bytes)})",
+            hint=f"give more than {format_size(needed_bytes)}: the model and its training come on top",
+        )
+
+
+def rates_of(hardware: Hardware, threads: int) -> Mapping[Allocator, Rates]:
+    """This machine's measured rates under each allocator.
+
+    For a named machine without bf16 instructions its bf16 products are taken to be as slow as they are there.
+    """
+    allocators: tuple[Allocator, ...] = ("pinned", "default")
+    measured = {allocator: measured_rates(allocator, threads) for allocator in allocators}
+    if hardware.name == THIS_MACHINE or hardware.computes_bf16:
+        return measured
+    return {allocator: _without_bf16(rates) for allocator, rates in measured.items()}
+
+
+def _without_bf16(rates: Rates) -> Rates:
+    by_dtype = dict(rates.matmul_flop_per_s)
+    slow = {width: rate * BF16_WITHOUT_INSTRUCTIONS for width, rate in by_dtype["float32"].items()}
+    return replace(rates, matmul_flop_per_s={**by_dtype, "bfloat16": slow})
