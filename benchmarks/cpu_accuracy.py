@@ -7,6 +7,7 @@ its own with its own environment; peak RSS is the kernel's high-water mark, rese
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lplan.planner.estimate import Estimate
+from lplan.planner.estimate import Estimate, PhaseEstimate
 from lplan.planner.estimating import Situation, make_estimate, shape_of
+from lplan.planner.events import PhasePeak
 from lplan.planner.recipe import Recipe
 from lplan.planner.tracer import baseline, footprint
 from lplan.planner.versions import stack_versions
@@ -27,7 +29,7 @@ from lplan.profiles.model import ModelProfile, WeightFiles
 
 from .cases import CASES, FAST, Case
 from .checkpoints import checkpoint
-from .machine_info import store
+from .machine_info import RESULTS, store
 from .real_run import Measured, run
 
 MIB = 2**20
@@ -70,26 +72,47 @@ def row(case: Case, steps: int = 2) -> dict[str, Any]:
 
 def compare(case: Case, predicted: Estimate, measured: Measured) -> dict[str, Any]:
     """Predicted and measured bytes by phase, and the error of the run's peak."""
-    phases = {}
-    for phase in predicted.phases:
-        peak = measured.phases.get(phase.name)
-        if peak is not None:
-            phases[phase.name] = {
-                "predicted": {
-                    "rss_bytes": phase.peak.expected_bytes, "low_bytes": phase.peak.low_bytes,
-                    "high_bytes": phase.peak.high_bytes, "anonymous_bytes": phase.anonymous_bytes,
-                    "file_bytes": phase.file_bytes, "components": dict(phase.components),
-                },
-                "measured": {
-                    "rss_bytes": peak.rss_bytes, "anonymous_bytes": peak.anonymous_bytes, "file_bytes": peak.file_bytes,
-                },
-            }  # fmt: skip
+    phases = {
+        phase.name: {"predicted": _predicted(phase), "measured": _measured(measured.phases[phase.name])}
+        for phase in predicted.phases
+        if phase.name in measured.phases
+    }
     top = max(phase["predicted"]["rss_bytes"] for phase in phases.values())
     return {
         "case": case.name, "fitted": case.fitted, "recipe": case.recipe.to_dict(), "config": dict(case.config),
         "phases": phases, "predicted_bytes": top, "measured_bytes": measured.peak_bytes,
         "error": top / measured.peak_bytes - 1,
         "step_s": [step.step_s for step in measured.steps],
+    }  # fmt: skip
+
+
+def _predicted(phase: PhaseEstimate) -> dict[str, Any]:
+    return {
+        "rss_bytes": phase.peak.expected_bytes, "low_bytes": phase.peak.low_bytes,
+        "high_bytes": phase.peak.high_bytes, "anonymous_bytes": phase.anonymous_bytes,
+        "file_bytes": phase.file_bytes, "components": dict(phase.components),
+    }  # fmt: skip
+
+
+def _measured(peak: PhasePeak) -> dict[str, Any]:
+    return {
+        "rss_bytes": peak.rss_bytes, "anonymous_bytes": peak.anonymous_bytes, "file_bytes": peak.file_bytes
+    }  # fmt: skip
+
+
+def again(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored run beside what today's code predicts for it."""
+    case = next(case for case in CASES if case.name == stored["case"])
+    predicted = predict(profile(case), case.recipe)
+    phases = {
+        phase.name: {**stored["phases"][phase.name], "predicted": _predicted(phase)}
+        for phase in predicted.phases
+        if phase.name in stored["phases"]
+    }
+    top = max(phase["predicted"]["rss_bytes"] for phase in phases.values())
+    return {
+        **stored, "fitted": case.fitted, "recipe": case.recipe.to_dict(), "phases": phases,
+        "predicted_bytes": top, "error": top / stored["measured_bytes"] - 1,
     }  # fmt: skip
 
 
@@ -113,8 +136,12 @@ def main() -> None:
     """Measure, print, store."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="cases whose name contains this")
+    parser.add_argument(
+        "--again", action="store_true", help="predict anew for the stored runs; measure nothing"
+    )
     parser.add_argument("--fast", action="store_true", help="the few cases of the regression test")
     options = parser.parse_args()
+    before = json.loads((RESULTS / "cpu_accuracy.json").read_text()) if options.again or options.only else {}
     os.chdir(Path(__file__).parents[1])
     chosen = [
         c
@@ -122,15 +149,21 @@ def main() -> None:
         if (not options.only or options.only in c.name) and (not options.fast or c.name in FAST)
     ]
     console = Console()
-    rows = []
-    for case in chosen:
-        rows.append(row(case))
-        console.print(f"{case.name}: {rows[-1]['error']:+.2%}")
+    if options.again:
+        rows = [again(stored) for stored in before["rows"]]
+    else:
+        rows = []
+        for case in chosen:
+            rows.append(row(case))
+            console.print(f"{case.name}: {rows[-1]['error']:+.2%}")
     console.print(table(rows))
     errors = [abs(r["error"]) for r in rows]
     console.print(f"mean |error| {sum(errors) / len(errors):.2%}, worst {max(errors):.2%}")
     console.print(f"lowest {min(r['error'] for r in rows):+.2%}, {len(rows)} runs")
-    if not options.only and not options.fast:
+    if options.only:
+        measured = {r["case"]: r for r in rows}
+        rows = [measured.get(stored["case"], stored) for stored in before["rows"]]
+    if not options.fast:
         console.print(f"stored in {store('cpu_accuracy', rows)}")
 
 

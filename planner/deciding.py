@@ -91,8 +91,10 @@ def _reason(task: Task, chosen: Candidate, knob: str, others: Sequence[Candidate
         return "needs least memory, and still too much"
     if not all(other.fits for other in others):
         return "the fastest that fits"
-    if not all(_is_slower(chosen, other) for other in others):
-        return "none is noticeably faster; this needs least"
+    as_fast = [other for other in others if not _is_slower(chosen, other)]
+    if as_fast:
+        smallest = all(chosen.required_bytes <= other.required_bytes for other in as_fast)
+        return f"as fast as any here{', and needs least of those' if smallest else '; all would fit'}"
     return _because(task, knob, chosen.recipe) or "the fastest here; all would fit"
 
 

@@ -27,7 +27,7 @@ PARAMETERS, TRAINABLE, LAYERS = 50_000_000, 500_000, 4
 KEPT_PER_TOKEN = 400_000
 """Bytes of activations kept for every token without checkpointing, in bf16."""
 LOGITS_PER_TOKEN = 12_000
-MOVED_PER_LOGITS = 400_000
+MOVED_PER_LOGITS = 2_000_000
 LIBRARIES = Baseline(anonymous_bytes=260 * MIB, file_bytes=80 * MIB)
 
 MODEL = ModelProfile(

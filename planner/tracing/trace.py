@@ -90,7 +90,9 @@ class _Tracer:
         while True:
             try:
                 return self._run(shape, self.stand_ins[0])
-            except (NotImplementedError, RuntimeError) as error:
+            except LplanError:
+                raise
+            except Exception as error:
                 if len(self.stand_ins) == 1:
                     raise LplanError(
                         f"{type(self.config).__name__} cannot be traced: {first_line(error)}",
@@ -171,7 +173,7 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
     if not depth.whole:
         check_extends(stream)
     found = peaks(stream, extends=not depth.whole)
-    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = _unwrapped(model)
     embeddings, head = base.get_input_embeddings(), output_head(base)
     shared = embeddings.weight is head.weight
     return Footprint(
@@ -189,6 +191,12 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         chunkable=recording.chunkable,
         shape=shape,
     )
+
+
+def _unwrapped(model: nn.Module) -> Any:
+    """The transformers model inside PEFT's, or the model itself."""
+    inner = getattr(model, "get_base_model", None)
+    return model if inner is None else inner()
 
 
 def _target_modules(model: nn.Module) -> tuple[str, ...]:

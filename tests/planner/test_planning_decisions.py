@@ -10,7 +10,7 @@ from lplan.planner.deciding import decide, slower
 from lplan.planner.plan import Schedule, TimeEstimate
 from lplan.planner.planning import make_plan
 from lplan.planner.recipe import Recipe
-from lplan.planner.search import Candidate, Found, search
+from lplan.planner.search import EQUALLY_FAST, Candidate, Found, search
 from lplan.planner.settled import settled, warmup_steps
 from lplan.planner.setting import BF16_WITHOUT_INSTRUCTIONS, rates_of
 from lplan.planner.tokens import TokenLengths
@@ -94,17 +94,28 @@ def test_nothing_fits_and_nothing_pretends_to():
     assert {d.reason for d in floating} == {"needs least memory, and still too much"}
 
 
-def candidate(step_s, fits=True, **knobs):
-    priced = search(task(64 * GIB if fits else GIB // 4, given=frozenset(Recipe().to_dict()))).chosen
+def candidate(step_s, smaller=False, **knobs):
+    start = Recipe(batch_size=1 if smaller else 2)
+    priced = search(task(64 * GIB, recipe=start, given=frozenset(start.to_dict()))).chosen
     time = TimeEstimate(step_s=step_s, tokens_per_s=1.0, total_s=1.0, steps=1)
-    return Candidate(replace(priced.recipe, **knobs), priced.estimate, time)
+    return Candidate(replace(priced.recipe, batch_size=2, **knobs), priced.estimate, time)
 
 
-def test_equally_fast_ones_are_not_called_slower():
-    chosen, other = candidate(1.0, checkpointing="none"), candidate(1.004, checkpointing="full")
+@pytest.mark.parametrize(
+    ("seconds", "smaller", "against", "reason"),
+    [
+        (1.0, False, "as fast", "as fast as any here, and needs least of those"),
+        (1.0 + EQUALLY_FAST / 2, False, "as fast", "as fast as any here, and needs least of those"),
+        (1.0 + EQUALLY_FAST / 2, True, "as fast", "as fast as any here; all would fit"),
+        (1.0 + EQUALLY_FAST * 1.6, True, "3 % slower", "all activations fit, so nothing is computed twice"),
+    ],
+)
+def test_equally_fast_ones_are_not_called_slower(seconds, smaller, against, reason):
+    chosen = candidate(1.0, checkpointing="none")
+    other = candidate(seconds, checkpointing="full", smaller=smaller)
     found = {d.knob: d for d in decide(task(64 * GIB), Found((chosen, other), chosen))}
-    assert rejected(found["checkpointing"]) == {"full": "as fast"}
-    assert found["checkpointing"].reason == "none is noticeably faster; this needs least"
+    assert rejected(found["checkpointing"]) == {"full": against}
+    assert found["checkpointing"].reason == reason
 
 
 def test_a_knob_without_alternatives():
