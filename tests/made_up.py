@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lplan.planner.estimating import Situation
 from lplan.planner.footprint import Footprint, Instant, Linear
 from lplan.planner.plan import Schedule

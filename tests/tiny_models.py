@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from lplan.planner.polynomial import Shape
 from lplan.planner.recipe import Recipe
 from lplan.planner.tracing.device import StandIn, on_device, prepare_device
 from lplan.planner.tracing.model import build, make_config, wrap
 from lplan.planner.tracing.step import TracedStep
 from lplan.planner.tracing.tracker import StorageTracker
-from torch import Tensor, nn
 
 VOCABULARY = 300
 _COMMON = {

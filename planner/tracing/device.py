@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ def on_device(name: str) -> AbstractContextManager[Any]:
 @contextmanager
 def prepare_device(model: nn.Module, stand_in: StandIn) -> Iterator[None]:
     """A context in which `model`, built on meta, runs as it would on the CPU."""
-    with _grouped_products():
+    with _cpu_kernels():
         if stand_in == "fake":
             mode = FakeTensorMode()
             _fake(model, mode)
@@ -46,15 +46,33 @@ def _attention_of_the_cpu() -> Iterator[None]:
 
 
 @contextmanager
-def _grouped_products() -> Iterator[None]:
-    """Lets experts compute in every dtype, as on a CPU: torch's meta kernel states the GPU's rule, bf16 alone
-    (torch/_meta_registrations.py, `_meta_grouped_mm_common`)."""
+def _cpu_kernels() -> Iterator[None]:
+    """Replaces torch's meta kernels where they differ from what the CPU's kernels make."""
     library = torch.library.Library("aten", "IMPL", "Meta")
     library.impl("_grouped_mm", _grouped_mm, allow_override=True)
+    library.impl("native_layer_norm", _layer_norm, allow_override=True)
     try:
         yield
     finally:
         library._destroy()
+
+
+def _layer_norm(
+    input: Tensor,  # noqa: A002
+    normalized_shape: Sequence[int],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Statistics in the input's dtype, or in fp32 beside fp32 parameters (layer_norm.cpp, `layer_norm_cpu`);
+    torch's meta kernel makes them fp32."""
+    kept = input.dim() - len(normalized_shape)
+    mixed = weight is not None and weight.dtype != input.dtype
+    dtype = torch.float32 if mixed else input.dtype
+    mean, rstd = (
+        input.new_empty([*input.shape[:kept], *[1] * len(normalized_shape)], dtype=dtype) for _ in range(2)
+    )
+    return torch.empty_like(input, memory_format=torch.contiguous_format), mean, rstd
 
 
 def _grouped_mm(
@@ -64,6 +82,8 @@ def _grouped_mm(
     bias: Tensor | None = None,
     out_dtype: torch.dtype | None = None,
 ) -> Tensor:
+    """Products of experts in every dtype; torch's meta kernel states the GPU's rule, bf16 alone
+    (torch/_meta_registrations.py, `_meta_grouped_mm_common`)."""
     groups = [offs.shape[0]] if offs is not None and left.dim() == right.dim() == 2 else []
     if left.dim() == right.dim() == 3:
         groups = [left.shape[0]]

@@ -86,9 +86,10 @@ def _add_adapters(model: nn.Module, recipe: Recipe) -> nn.Module:
         wrapped = get_peft_model(model, config, autocast_adapter_dtype=recipe.adapter_dtype == "fp32")
     except ValueError as error:
         names = ", ".join(sorted(linear_suffixes(model)))
+        unknown = "not found in the base model" in str(error)
+        why = "match nothing trainable" if unknown else f"are refused by PEFT: {first_line(error)}"
         raise UsageError(
-            f"target modules {', '.join(recipe.target_modules)} match nothing trainable",
-            hint=f"it has: {names}",
+            f"target modules {', '.join(recipe.target_modules)} {why}", hint=f"it has: {names}"
         ) from error
     _check_rank(wrapped, recipe.rank)
     if recipe.adapter_dtype == "base":

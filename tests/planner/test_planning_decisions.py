@@ -11,8 +11,8 @@ from lplan.planner.plan import Schedule, TimeEstimate
 from lplan.planner.planning import make_plan
 from lplan.planner.recipe import Recipe
 from lplan.planner.search import EQUALLY_FAST, Candidate, Found, search
-from lplan.planner.settled import settled, warmup_steps
 from lplan.planner.setting import BF16_WITHOUT_INSTRUCTIONS, rates_of
+from lplan.planner.settled import warmup_steps
 from lplan.planner.tokens import TokenLengths
 from lplan.profiles.machine import THIS_MACHINE
 from lplan.profiles.units import GIB, MIB
@@ -21,9 +21,14 @@ RAGGED = TokenLengths(total=tuple(range(30, 130)), supervised=(12,) * 100)
 FITTED = Recipe(seq_len=144, pad_to_multiple_of=16, length_buckets=7, supervised_len=12)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def no_torch(monkeypatch, tmp_path):
-    return made_up.install(monkeypatch, tmp_path)
+def no_torch(monkeypatch, cache):
+    return made_up.install(monkeypatch, cache)
 
 
 def decisions(task, plan=None):
