@@ -74,7 +74,7 @@ def _phase_document(phase: PhaseEstimate) -> dict[str, Any]:
 def plan_document(plan: Plan) -> dict[str, Any]:
     """`lplan plan --json`, and the content of a plan file. `replay` is what a plan is checked against."""
     model = plan.estimate.model
-    return {
+    document = {
         "schema": PLAN_SCHEMA,
         "estimate": estimate_document(plan.estimate),
         "recipe": plan.recipe.to_dict(),
@@ -90,6 +90,11 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             "versions": dict(plan.estimate.versions),
         },
     }
+    return {**document, "digest": _digest(document)}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _decision_document(decision: Decision) -> dict[str, Any]:
@@ -114,8 +119,7 @@ def _model_document(model: ModelProfile) -> dict[str, Any]:
 
 def model_fingerprint(model: ModelProfile) -> str:
     """SHA-256 over the configuration and the sizes of the weight files."""
-    parts = [dict(model.config), asdict(model.weights)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    return _digest([dict(model.config), asdict(model.weights)])
 
 
 def require_plan_place(path: Path) -> None:
@@ -171,6 +175,8 @@ def read_plan(path: Path) -> Plan:
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != PLAN_SCHEMA:
         raise LplanError(f"{path} is not a plan file: its schema is {schema!r}", hint=_MAKE_ANEW)
+    if data.pop("digest", None) != _digest(data):
+        raise LplanError(f"{path} is damaged, or was changed after it was written", hint=_MAKE_ANEW)
     try:
         return _plan(data)
     except (KeyError, TypeError, AttributeError, ValueError, UsageError) as error:

@@ -16,7 +16,10 @@ from ..planner.plan import Plan
 from .job import Job, TokenFile
 from .prepare import Prepared
 from .run_folder import RunFolder
-from .supervise import RunFacts, supervise
+from .supervise import GRACE_S, RunFacts, supervise
+
+_GRACE_STEPS = 3
+"""A worker that is asked to leave finishes its step: so many planned ones are waited for, as machines get busy."""
 
 
 @contextmanager
@@ -77,6 +80,7 @@ def run_plan(plan: Plan, data: Prepared, folder: RunFolder, on_event: Callable[[
         ),
         budget_bytes=plan.estimate.budget.budget_bytes,
         on_event=on_event,
+        grace_s=GRACE_S + _GRACE_STEPS * (plan.time.step_s if plan.time is not None else 0.0),
     )
 
 
