@@ -7,7 +7,7 @@ from dataclasses import replace
 from .estimate import Estimate
 from .estimating import Situation, make_estimate, shape_of
 from .request import Request, not_chunkable, require_context, taken_by_default
-from .tracer import footprint
+from .tracer import baseline, footprint
 
 
 def price(request: Request, situation: Situation) -> Estimate:
@@ -20,5 +20,5 @@ def price(request: Request, situation: Situation) -> Estimate:
     found = footprint(situation.model, recipe, shape_of(recipe))
     if recipe.loss == "chunked" and not found.chunkable:
         raise not_chunkable()
-    estimate = make_estimate(recipe, found, situation)
+    estimate = make_estimate(recipe, found, replace(situation, baseline=baseline()))
     return replace(estimate, assumptions=(*estimate.assumptions, *beyond, *taken_by_default(request)))

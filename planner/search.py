@@ -17,9 +17,9 @@ from .recipe import Allocator, Recipe
 from .request import not_chunkable
 from .timing import predict_time
 from .tokens import TokenLengths
-from .tracer import Progress, footprints
+from .tracer import Progress, baseline, footprints
 
-EQUALLY_FAST = 0.02
+EQUALLY_FAST = 0.05
 """Predicted times closer than this are taken as equal: the time model is not that exact."""
 FLOATING = ("batch_size", "precision", "checkpointing", "loss", "input_casting", "optimizer", "allocator")
 """Knobs that the search may set; what the user gave stays. None of them changes what is learned, to rounding."""
@@ -73,6 +73,7 @@ def search(task: Task, progress: Progress | None = None) -> Found:
     answers = footprints(
         task.situation.model, [(recipe, shape_of(recipe)) for recipe in recipes], progress=progress
     )
+    task = replace(task, situation=replace(task.situation, baseline=baseline()))
     candidates = tuple(_priced(task, recipes, answers))
     if not candidates:
         raise next((answer for answer in answers if isinstance(answer, LplanError)), not_chunkable())

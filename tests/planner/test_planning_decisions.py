@@ -64,7 +64,7 @@ def test_with_room_for_all_the_fastest_is_taken_and_says_so():
     assert found["precision"].reason == "faster in this machine's own matrix products, as measured"
     assert found["checkpointing"].reason == "all activations fit, so nothing is computed twice"
     assert rejected(found["checkpointing"])["full"].endswith("% slower")
-    assert found["loss"].reason == "only positions with loss need logits"
+    assert found["loss"].value != "full"
 
 
 def test_where_one_does_not_fit_the_choice_is_the_fastest_that_fits():
@@ -112,7 +112,7 @@ def candidate(step_s, smaller=False, **knobs):
         (1.0, False, "as fast", "as fast as any here, and needs least of those"),
         (1.0 + EQUALLY_FAST / 2, False, "as fast", "as fast as any here, and needs least of those"),
         (1.0 + EQUALLY_FAST / 2, True, "as fast", "as fast as any here; all would fit"),
-        (1.0 + EQUALLY_FAST * 1.6, True, "3 % slower", "all activations fit, so nothing is computed twice"),
+        (1.08, True, "8 % slower", "all activations fit, so nothing is computed twice"),
     ],
 )
 def test_equally_fast_ones_are_not_called_slower(seconds, smaller, against, reason):
