@@ -84,8 +84,8 @@ def test_nonsense_sizes(lplan, flag, size):
 
 @pytest.mark.parametrize("command", ["estimate", "plan"])
 def test_a_budget_below_what_the_libraries_need_does_not_fit(lplan, traced, command):
-    message, hint = lplan(command, "--model", "tinyllama", "--ram", "100M").refused(3)
-    assert re.search(r"0\.10 GiB is less than the training libraries need .* \(0\.3\d GiB\)", message)
+    message, hint = lplan(command, "--model", "tinyllama", "--ram", "200M").refused(3)
+    assert re.search(r"0\.20 GiB is less than the training libraries need .* \(0\.3\d GiB\)", message)
     assert "come on top" in hint
     assert traced == []
 
@@ -150,14 +150,15 @@ def test_an_unknown_model(lplan, name, status, error, hint):
 @pytest.mark.parametrize(
     ("change", "status", "error"),
     [
-        ("{", 1, "is not JSON"),
+        ("{", 1, "is not valid JSON"),
         ("[]", 1, "is not a JSON object"),
         ({"model_type": None}, 1, "lacks model_type"),
         ({"hidden_size": None}, 1, "lacks hidden_size"),
         ({"num_hidden_layers": 0}, 1, "num_hidden_layers is 0, not a positive whole number"),
         ({"vocab_size": "many"}, 1, "vocab_size"),
         ({"is_encoder_decoder": True}, 2, "is no causal language model"),
-        ({"model_type": "bert"}, 2, "is no causal language model"),
+        ({"model_type": "vit"}, 2, "is no causal language model"),
+        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, 2, "it is a BertForMaskedLM"),
         ({"architectures": ["LlamaForSequenceClassification"]}, 2, "is no causal language model"),
         ({"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}, 2, "own Python code"),
     ],
