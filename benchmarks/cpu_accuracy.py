@@ -20,6 +20,7 @@ from lplan.planner.estimate import Estimate, PhaseEstimate
 from lplan.planner.estimating import Situation, make_estimate, shape_of
 from lplan.planner.events import PhasePeak
 from lplan.planner.recipe import Recipe
+from lplan.planner.runtime import Baseline
 from lplan.planner.tracer import baseline, footprint
 from lplan.planner.versions import stack_versions
 from lplan.profiles.budget import decide_budget
@@ -46,15 +47,15 @@ def profile(case: Case) -> ModelProfile:
     )  # fmt: skip
 
 
-def predict(model: ModelProfile, recipe: Recipe) -> Estimate:
-    """The estimate on this machine."""
+def predict(model: ModelProfile, recipe: Recipe, libraries: Baseline | None = None) -> Estimate:
+    """The estimate on this machine; `libraries`: the import baseline, if not the one measured here and now."""
     found = footprint(model, recipe, shape_of(recipe))
     hardware = this_machine()
     situation = Situation(
         model=model,
         hardware=hardware,
         budget=decide_budget(hardware),
-        baseline=baseline(),
+        baseline=libraries or baseline(),
         versions=stack_versions(),
     )
     return make_estimate(recipe, found, situation)
@@ -100,10 +101,16 @@ def _measured(peak: PhasePeak) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def imported(stored: Mapping[str, Any]) -> Baseline:
+    """What the imports of a stored run reached."""
+    reached = stored["phases"]["import"]["measured"]
+    return Baseline(anonymous_bytes=reached["anonymous_bytes"], file_bytes=reached["file_bytes"])
+
+
 def again(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored run beside what today's code predicts for it."""
+    """A stored run beside what today's code predicts for it, in the environment in which it ran."""
     case = next(case for case in CASES if case.name == stored["case"])
-    predicted = predict(profile(case), case.recipe)
+    predicted = predict(profile(case), case.recipe, imported(stored))
     phases = {
         phase.name: {**stored["phases"][phase.name], "predicted": _predicted(phase)}
         for phase in predicted.phases

@@ -18,6 +18,7 @@ from lplan.planner.estimate import PHASES
 from lplan.planner.recipe import Recipe
 from lplan.planner.runtime import growth
 
+from .cpu_accuracy import imported
 from .machine_info import RESULTS
 
 TARGET = Path(__file__).parents[1] / "planner" / "runtime.toml"
@@ -30,7 +31,7 @@ _NAMES = {
 def residual(row: Mapping[str, Any], phase: str, kind: str) -> float:
     """What a phase held beyond its predicted tensors and the import baseline."""
     recipe = Recipe.from_dict(row["recipe"])
-    added = growth(phase, recipe, layers_of(row))
+    added = growth(phase, recipe, layers_of(row), imported(row))
     predicted, measured = (row["phases"][phase][side][f"{kind}_bytes"] for side in ("predicted", "measured"))
     return float(measured - predicted + getattr(added, f"{kind}_bytes"))
 

@@ -77,8 +77,8 @@ class _Phases:
 
     def phase(self, name: str) -> PhaseEstimate:
         live = self._live(name)
-        extra = growth(name, self.recipe, self.footprint.layers)
         baseline = self.situation.baseline
+        extra = growth(name, self.recipe, self.footprint.layers, baseline)
         file_tensors = live.get("weights", 0) if self.mapped and name not in _MAPPED_BEFORE_USE else 0
         if self.mapped and name in _MAPPED_BEFORE_USE:
             live.pop("weights", None)

@@ -66,8 +66,11 @@ def shipped_baseline() -> Baseline:
     return Baseline(**_data()["import"])
 
 
-def growth(phase: str, recipe: Recipe, layers: int) -> Growth:
-    """What `phase` of `recipe` adds to the baseline, on a model of `layers` layers.
+def growth(phase: str, recipe: Recipe, layers: int, libraries: Baseline) -> Growth:
+    """What `phase` of `recipe` adds to the baseline `libraries`, on a model of `layers` layers.
+
+    How many pages of a file the kernel maps around one that is touched depends on how the file came to be in its
+    cache, so file-backed growth is taken relative to the file-backed part of the imports.
 
     Python objects grow with layers, and bf16 kernels are made anew for every distinct length of a batch.
     """
@@ -80,9 +83,15 @@ def growth(phase: str, recipe: Recipe, layers: int) -> Growth:
         + fp32 * row["anonymous_fp32_bytes"]
         + layers * row["anonymous_layer_bytes"]
         + (recipe.length_buckets - 1) * kernels,
-        file_bytes=row["file_bytes"]
-        + fp32 * row["file_fp32_bytes"]
-        + checkpointing * row["file_checkpointing_bytes"],
+        file_bytes=round(
+            libraries.file_bytes
+            / shipped_baseline().file_bytes
+            * (
+                row["file_bytes"]
+                + fp32 * row["file_fp32_bytes"]
+                + checkpointing * row["file_checkpointing_bytes"]
+            )
+        ),
     )
 
 
