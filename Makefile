@@ -35,6 +35,8 @@ bench: .venv/.bench ## measure accuracy and speed; stores benchmarks/results
 	$(BIN)/python -m benchmarks.cpu_accuracy
 	$(BIN)/python -m benchmarks.tinyllama_8g
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.versus_trl --model smollm2
+	$(BIN)/python -m benchmarks.versus_trl --model tinyllama --steps 4
 
 clean: ## remove what can be made again; your runs/ stay
 	rm -rf .venv .demo build dist lplan.egg-info .coverage
