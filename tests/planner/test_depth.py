@@ -3,9 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tiny_models import TINY_MODELS, with_layers
+
 from lplan.planner.tracing.depth import Depth, choose_depth, cut
 from lplan.planner.tracing.model import make_config
-from tiny_models import TINY_MODELS, with_layers
 
 SLIDING, FULL = "sliding_attention", "full_attention"
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from lplan.planner.recipe import Recipe
 from lplan.profiles.errors import UsageError
 
