@@ -13,7 +13,7 @@ from .deciding import decide
 from .estimating import Situation
 from .plan import DataReference, Plan
 from .recipe import Recipe
-from .request import Request, fit_to_data
+from .request import Request, fit_to_data, require_context
 from .search import Candidate, Task, search
 from .setting import rates_of
 from .settled import warmup_steps
@@ -47,6 +47,7 @@ def plan_for(
 
     Measures this machine unless that is done already.
     """
+    require_context(situation.model, request.recipe.seq_len if "seq_len" in request.given else None)
     if lengths is not None:
         request = fit_to_data(request, lengths)
     task = Task(

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..planner.documents import read_plan
 from ..planner.plan import Plan
 from ..planner.replay import require_memory, require_unchanged
-from ..profiles.errors import UsageError
+from ..profiles.errors import LplanError, UsageError
 from ..profiles.find import find_model
 from .prepare import Prepared, prepare_data
 from .weights import with_weights
@@ -28,6 +28,8 @@ def replay(
         raise UsageError(
             f"{path} runs the model's own Python code", hint="read that code, then add --trust-remote-code"
         )
+    if isinstance(found.location, Path) and not found.location.is_dir():
+        raise LplanError(f"the model folder {found.location} is gone", hint="say where it is now: --model DIR")
     require_memory(plan)
     data = prepare_data(
         location or plan.data.location, found, task=plan.data.task, max_length=plan.data.longest_tokens
