@@ -29,7 +29,9 @@ def replay(
             f"{path} runs the model's own Python code", hint="read that code, then add --trust-remote-code"
         )
     if isinstance(found.location, Path) and not found.location.is_dir():
-        raise LplanError(f"the model folder {found.location} is gone", hint="say where it is now: --model DIR")
+        raise LplanError(
+            f"the model folder {found.location} is gone", hint="say where it is now: --model DIR"
+        )
     require_memory(plan)
     data = prepare_data(
         location or plan.data.location, found, task=plan.data.task, max_length=plan.data.longest_tokens

@@ -17,7 +17,9 @@ SHAPE = Shape(batch=2, seq=16, supervised=20, chunk=8)
 def stream() -> Stream:
     """Three units: each keeps 2 BS through the phase; the first has a passing 500, the last a passing BS2."""
     sizes = [term("BS", 2)] * 3 + [term("1", 500), term("BS2", 1)]
-    storages = [TracedStorage(size, "activations" if index < 3 else "temporaries") for index, size in enumerate(sizes)]
+    storages = [
+        TracedStorage(size, "activations" if index < 3 else "temporaries") for index, size in enumerate(sizes)
+    ]
     return Stream(
         storages,
         [
@@ -107,9 +109,7 @@ def test_json_round_trip(found: Footprint) -> None:
         ((512, None), 511, False),
     ],
 )
-def test_it_holds_on_its_side_of_a_window(
-    bounds: tuple[int, int | None], seq: int, holds: bool
-) -> None:
+def test_it_holds_on_its_side_of_a_window(bounds: tuple[int, int | None], seq: int, holds: bool) -> None:
     found = replace(footprint(), shortest=bounds[0], longest=bounds[1])
     assert found.holds(replace(SHAPE, seq=seq)) is holds
 

@@ -27,7 +27,9 @@ def test_lengths_on_one_side_of_every_window(name: str, changes: dict, seq: int,
 
 
 @pytest.mark.parametrize("name", TINY_MODELS)
-@pytest.mark.parametrize("lengths", [Lengths(1, 2048), Lengths(1, 63), Lengths(512, None), Lengths(4096, 8191)])
+@pytest.mark.parametrize(
+    "lengths", [Lengths(1, 2048), Lengths(1, 63), Lengths(512, None), Lengths(4096, 8191)]
+)
 def test_the_two_shapes_are_primes_that_cannot_be_confused(name: str, lengths: Lengths) -> None:
     config = make_config(TINY_MODELS[name])
     shapes = prime_shapes(config, Recipe(), lengths)
