@@ -108,7 +108,8 @@ def main() -> None:
         console.print(table(run, title), run["outcome"]["explanation"])
         rows.append({"budget": name, "budget_bytes": budget_bytes, **run})
     for row in rows:
-        del row["plan"]["replay"]
+        del row["plan"]["replay"], row["folder"]
+        row["plan"]["data"]["location"] = Path(row["plan"]["data"]["location"]).name
     console.print(f"stored in {store('tinyllama_8g', rows, data=Path(options.data).name)}")
 
 
