@@ -142,7 +142,7 @@ def estimate(model: str, trust_remote_code: bool, as_json: bool, **asked: Any) -
     else:
         from .report.estimate import estimate_view
 
-        _stdout().print(estimate_view(result))
+        _console().print(estimate_view(result))
     if not result.fits:
         needed, budget = result.peak.required_bytes, result.budget.budget_bytes
         raise DoesNotFitError(
@@ -167,7 +167,7 @@ def plan(model: str, trust_remote_code: bool, output: Path | None, as_json: bool
     task, result, _ = _planned(model, trust_remote_code, asked)
     if as_json:
         _print_json(plan_document(result))
-    _show_plan(task, result, None if as_json else _stdout())
+    _show_plan(task, result, None if as_json else _console())
     if output is not None:
         write_plan(result, output)
 
@@ -207,11 +207,13 @@ def fit_and_train(
             task, chosen, data = _planned(named, trust_remote_code, asked, for_run=True)
         else:
             task, (chosen, data) = None, replay(plan_file, model, asked["data"], trust=trust_remote_code)
-        _show_plan(task, chosen, None if silent else _stderr())
+        _show_plan(task, chosen, None if silent else _console(stderr=True))
         assert data is not None
         outcome = _train(chosen, data, folder, quiet=quiet, as_json=as_json)
     if outcome.exit_code:
-        error = LplanError(outcome.explanation, hint=outcome.hint or f"look into {folder.path}")
+        verdict = "interrupted: " if outcome.verdict == "interrupted" else ""
+        hint = outcome.hint or f"what there is of it is in {folder.path}"
+        error = LplanError(f"{verdict}{outcome.explanation}", hint=hint)
         error.exit_code = outcome.exit_code
         raise error
 
@@ -228,7 +230,7 @@ def models(as_json: bool) -> None:
         return
     from .report.models import models_table
 
-    _stdout().print(models_table(catalogue().values()))
+    _console().print(models_table(catalogue().values()))
 
 
 @cli.command()
@@ -247,7 +249,7 @@ def doctor(hardware: str | None, ram: int | None, vram: int | None, as_json: boo
     if as_json:
         _print_json(doctor_dict(machine, budget, diagnose()))
     else:
-        _stdout().print(doctor_view(machine, budget, diagnose()))
+        _console().print(doctor_view(machine, budget, diagnose()))
 
 
 def _planned(
@@ -314,7 +316,7 @@ def _train(chosen: Plan, data: Prepared, folder: RunFolder, *, quiet: bool, as_j
     from .trainer.fit import run_plan
 
     summary = RunSummary()
-    with view_for(_stderr(), chosen.estimate, quiet=quiet or as_json) as view:
+    with view_for(_console(stderr=True), chosen.estimate, quiet=quiet or as_json) as view:
 
         def on_event(event: Any) -> None:
             summary.add(event)
@@ -326,8 +328,8 @@ def _train(chosen: Plan, data: Prepared, folder: RunFolder, *, quiet: bool, as_j
     if as_json:
         _print_json(run_document(chosen, peaks, outcome, folder.path))
     elif not quiet:
-        _stdout().print(run_table(chosen.estimate, peaks, outcome, summary=summary, time=chosen.time))
-        _stdout().print(f"everything is in {folder.path}", soft_wrap=True)
+        _console().print(run_table(chosen.estimate, peaks, outcome, summary=summary, time=chosen.time))
+        _console().print(f"everything is in {folder.path}", soft_wrap=True)
     return outcome
 
 
@@ -337,20 +339,14 @@ def _patience(text: str) -> Iterator[Progress | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    with _stderr().status(text) as status:
+    with _console(stderr=True).status(text) as status:
         yield lambda done, of: status.update(f"{text}: {done} of {of} graphs")
 
 
-def _stdout() -> Console:
+def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(highlight=False)
-
-
-def _stderr() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=stderr, highlight=False)
 
 
 def _print_json(document: Mapping[str, Any]) -> None:
@@ -362,13 +358,17 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:
-        cli(args=[arg for arg in arguments if arg != "--debug"], prog_name="lplan", standalone_mode=False)
+        with cli.make_context("lplan", [arg for arg in arguments if arg != "--debug"]) as context:
+            cli.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
     except BrokenPipeError:
         # Whoever read our output has left; the interpreter's own flush at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
+        click.echo("\n" if sys.stderr.isatty() else "", err=True, nl=False)  # after the terminal's own ^C
         _complain("interrupted", "what was measured and traced so far is kept", 1)
     except Exception as error:
         if debug:

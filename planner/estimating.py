@@ -16,7 +16,6 @@ from .tokens import round_up
 
 TRACED_PHASES = ("first step", "steady step", "evaluation")
 _MAPPED_BEFORE_USE = ("import", "load", "wrap")
-_CONVERSION_BUFFER_BYTES = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

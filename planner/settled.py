@@ -126,6 +126,6 @@ def _schedule(task: Task, lengths: TokenLengths, steps: int) -> Iterator[Decisio
         given=rate_given,
     )
     warmup, usual = warmup_steps(task, steps), schedule.warmup_steps
-    why = "usual" if warmup == usual else f"a tenth of the steps; {usual} are usual for long runs"
+    why = "usual" if warmup == usual else f"at most a tenth of the steps; {usual} are usual in long runs"
     is_given = "warmup_steps" in given
     yield _decision("warm-up steps", warmup, "as asked" if is_given else why, given=is_given)

@@ -137,14 +137,15 @@ def _trace(model: ModelProfile, requests: Sequence[tuple[Recipe, Shape]], store:
         if child.wait() == 0 and next(remaining, None) is None:
             return
         errors.seek(0)
-        last = (errors.read().strip().splitlines() or [_ending(child.returncode)])[-1]
-        raise LplanError(f"tracing {model.id} failed: {last}", hint="run again with --debug to see where")
+        why = _ending(child.returncode, errors.read())
+        raise LplanError(f"tracing {model.id} failed: {why}", hint="run again with --debug to see where")
 
 
-def _ending(returncode: int) -> str:
+def _ending(returncode: int, errors: str) -> str:
     if returncode < 0:
         return f"its process was ended by {signal.Signals(-returncode).name}"
-    return f"its process ended with status {returncode}"
+    lines = errors.strip().splitlines()
+    return lines[-1] if lines else f"its process ended with status {returncode}"
 
 
 def _answer(data: Mapping[str, Any]) -> Footprint | LplanError:

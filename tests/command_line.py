@@ -53,6 +53,7 @@ class Result:
         """Error and hint of a command that said nothing else and left nothing behind."""
         assert (self.status, self.out) == (status, ""), self.err
         assert self.after == self.before
+        assert len(self.err.splitlines()) == 2
         return self.complaint()
 
     def complaint(self) -> tuple[str, str]:

@@ -161,10 +161,10 @@ def _ended_well(evidence: Evidence) -> _Finding | None:
         return None
     steps = evidence.step or 0
     if evidence.stop is None or steps >= evidence.total_steps:
-        return _Finding("done", f"done: {steps} of {evidence.total_steps} steps")
+        return _Finding("done", f"{steps} of {evidence.total_steps} steps")
     return _Finding(
         "interrupted",
-        f"interrupted: {steps} of {evidence.total_steps} steps are done, and what was learned is saved",
+        f"{steps} of {evidence.total_steps} steps are done, and what was learned is saved",
     )
 
 
@@ -172,7 +172,7 @@ def _interrupted(evidence: Evidence) -> _Finding | None:
     if evidence.stop is None or evidence.exit_status not in _ENDED_BY_REQUEST:
         return None
     done = f"after step {evidence.step}" if evidence.step else "before the first step was done"
-    return _Finding("interrupted", f"interrupted {done}, without a last save")
+    return _Finding("interrupted", f"{done}, without a last save")
 
 
 def _told_by_worker(evidence: Evidence) -> _Finding | None:

@@ -9,7 +9,10 @@ import pytest
 from command_line import QUESTIONS, CommandLine, make_model, write_csv
 from huggingface_hub import constants
 
+from lplan.planner import tracer
 from lplan.planner.recipe import Recipe
+
+_REAL_TRACE = tracer._trace
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +51,9 @@ def model(_model: Path, tmp_path: Path) -> Path:
 def data(tmp_path: Path) -> Path:
     """A data file of 40 questions and answers."""
     return write_csv(tmp_path / "questions.csv", QUESTIONS)
+
+
+@pytest.fixture
+def real_tracing(traced: list[Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tracing process, with torch and all."""
+    monkeypatch.setattr(tracer, "_trace", _REAL_TRACE)

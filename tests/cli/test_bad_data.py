@@ -103,7 +103,7 @@ def test_a_line_of_100k_tokens_is_cut_to_the_models_context(lplan, model, long_l
 def test_a_line_of_100k_tokens_that_does_not_fit_says_what_to_do(lplan, model, long_line, tmp_path):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 131072}))
-    rows = [*QUESTIONS, *[("word and word " * 30_000, "Too long.")] * 12]
+    rows = [*QUESTIONS, *[("word and word " * 30_000, "Too long.")] * 5]
     data = write_csv(tmp_path / "long.csv", rows)
     result = lplan("plan", "--model", model, "--data", data, "--ram", "2G")
     assert result.status == 3

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from lplan.planner import rates, tracer
 from lplan.planner.versions import stack_versions
+from lplan.trainer import prepare
 
 
 def train(model, data, *words):
@@ -20,12 +22,9 @@ def never(monkeypatch):
     def work(*_, **__):
         pytest.fail("work was done before the refusal")
 
-    for name in (
-        "lplan.trainer.prepare.prepare_data",
-        "lplan.planner.tracer._trace",
-        "lplan.planner.rates._measure",
-    ):
-        monkeypatch.setattr(name, work)
+    monkeypatch.setattr(prepare, "read_examples", work)
+    monkeypatch.setattr(tracer, "_trace", work)
+    monkeypatch.setattr(rates, "_measure", work)
 
 
 @pytest.fixture
