@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from .planner.recipe import Allocator, Optimizer, Precision, Quantization
 from .profiles.errors import DoesNotFitError, LplanError, UsageError
 from .profiles.units import format_size, parse_size
 
@@ -78,20 +79,19 @@ _KNOBS = _options(
     click.option("--effective-batch", type=_POSITIVE, help="Sequences per optimizer step. Default: 8."),
     click.option("--seq-len", type=_POSITIVE, help="Tokens per sequence, at most."),
     _choice(
-        "--precision", "fp32", "bf16", "fp16", "bf16-amp", "fp16-amp",
-        text="bf16: weights and compute; bf16-amp: autocast over fp32 weights.",
+        "--precision", *get_args(Precision), text="bf16, fp16: weights and compute; -amp: autocast over fp32 weights.",
     ),
     _choice("--adapter-dtype", "fp32", "base", text="Default: fp32."),
     _choice("--input-casting", "on", "off", text="PEFT's fp32 copies of adapter inputs."),
     click.option("--checkpointing", metavar="none|full|every-N", help="Activation checkpointing."),
-    _choice("--optimizer", "adamw", "adamw-fused", "sgd", text="adamw: torch's own default."),
-    _choice("--quantization", "none", "nf4", "nf4-dq", "int8", text="For GPUs."),
-    _choice("--kbit-preparation", "on", "off", text="For GPUs."),
+    _choice("--optimizer", *get_args(Optimizer), text="adamw: torch's own default on the device."),
+    _choice("--quantization", *get_args(Quantization), text="Of the base's linears, on a GPU."),
+    _choice("--kbit-preparation", "on", "off", text="PEFT's casts before training on a quantized base."),
     _choice("--attention", "sdpa", "eager", "flash", text="Default: sdpa."),
     _choice("--loss", "full", "supervised", "chunked", text="Which logits exist at once."),
     _choice("--offload", "none", "activations", "optimizer", "weights", text="For GPUs.", multiple=True),
     _choice("--padding", "padded", "packed", "none", text="none: equally long sequences."),
-    _choice("--allocator", "pinned", "default", text="glibc's thresholds fixed, or not."),
+    _choice("--allocator", *get_args(Allocator), text="CPU: glibc's thresholds pinned; GPU: expandable segments."),
     click.option("--threads", type=click.IntRange(1, 1024), help="Default: usable cores."),
     _choice("--init", "pretrained", "random", text="random: weights made in memory."),
 )  # fmt: skip

@@ -1,12 +1,11 @@
 """How long an estimate takes, beside `accelerate estimate-memory` for the same model, as whole processes.
 
-`python -m benchmarks.speed`. The runs alternate; medians of wall-clock and of CPU seconds. accelerate needs the hub
-for a model's configuration; here it gets a local folder with the same config.json.
+`python -m benchmarks.speed`. The runs alternate; medians of wall-clock and of CPU seconds. accelerate asks a hub for
+a model's configuration; here it asks one on this machine, which has the same config.json.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import subprocess
@@ -22,9 +21,11 @@ from rich.table import Table
 
 from lplan.profiles.find import find_model
 
+from .local_hub import local_hub
 from .machine_info import store
 
 ROUNDS = 5
+_MODEL = "TinyLlama/TinyLlama-1.1B-Chat-v1.0"
 _ACCELERATE = (
     "import sys; from accelerate.commands.estimate import main; sys.argv = ['estimate', sys.argv[1]]; main()"
 )
@@ -45,7 +46,7 @@ def timed(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def commands(folder: Path, cold: Path, warm: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
+def commands(hub: str, cold: Path, warm: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
     """What is compared: name, command, environment."""
     estimate = [sys.executable, "-m", "lplan", "estimate", "--model", "tinyllama", "--ram", "8G"]
     imports = "import torch; from transformers import AutoModelForCausalLM, Trainer; from peft import get_peft_model"
@@ -53,27 +54,23 @@ def commands(folder: Path, cold: Path, warm: Path) -> dict[str, tuple[list[str],
         "lplan estimate, cached": (estimate, {**os.environ, "LPLAN_CACHE": str(warm)}),
         "lplan estimate, first": (estimate, {**os.environ, "LPLAN_CACHE": str(cold)}),
         "the imports alone": ([sys.executable, "-c", imports], dict(os.environ)),
-        "accelerate estimate-memory": ([sys.executable, "-c", _ACCELERATE, str(folder)], dict(os.environ)),
+        "accelerate estimate-memory": (
+            [sys.executable, "-c", _ACCELERATE, _MODEL],
+            {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(cold), "HF_HUB_OFFLINE": "0"},
+        ),
     }
 
 
 def main() -> None:
     """Measure, print, store."""
     console = Console()
-    with tempfile.TemporaryDirectory() as name:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory() as name, local_hub(_MODEL, find_model("tinyllama").config) as hub:
         root = Path(name)
-        folder = root / "tinyllama"
-        folder.mkdir()
-        (folder / "config.json").write_text(
-            json.dumps(dict(find_model("tinyllama").config)), encoding="utf-8"
-        )
-        rows: dict[str, list[dict[str, Any]]] = {}
-        for round_number in range(ROUNDS + 1):
-            for what, (command, environment) in commands(
-                folder, root / f"cold{round_number}", root / "warm"
-            ).items():
-                result = timed(command, environment)
-                if round_number:
+        for number in range(ROUNDS + 1):
+            for what, command in commands(hub, root / f"cold{number}", root / "warm").items():
+                result = timed(*command)
+                if number:
                     rows.setdefault(what, []).append(result)
     base = median(row["wall_s"] for row in rows["accelerate estimate-memory"])
     view = Table("what", "wall s", "CPU s", "of accelerate", title="TinyLlama, whole processes, medians")

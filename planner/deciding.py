@@ -23,7 +23,7 @@ _TIMES = 2.0
 
 def decide(task: Task, found: Found) -> tuple[Decision, ...]:
     """One decision for every knob that the search could set, then those that follow from data, task and machine."""
-    knobs = [knob for knob in FLOATING if knob != "input_casting" or task.start.method == "lora"]
+    knobs = [knob for knob in FLOATING if knob != "input_casting" or task.start.adapts]
     return (*(_floating(task, found, knob) for knob in knobs), *settled(task, found.chosen))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from ..profiles.errors import LplanError, UsageError
 from ..profiles.hardware import Budget, Gpu, Hardware, Limit
 from ..profiles.model import ModelProfile, WeightFiles
-from .estimate import ByteRange, Estimate, PhaseEstimate
+from .estimate import ByteRange, CudaBytes, Estimate, PhaseEstimate
 from .events import Outcome, PhasePeak
 from .plan import DataReference, Decision, Plan, Rejected, Schedule, TimeEstimate
 from .recipe import Recipe
@@ -46,17 +46,26 @@ def estimate_document(estimate: Estimate) -> dict[str, Any]:
         },
         "phases": [_phase_document(phase) for phase in estimate.phases],
         "peak": {"phase": peak.name, **asdict(peak.peak)},
-        "cuda": None,
-        "cpu": {
-            "rss_bytes": max(phase.peak.expected_bytes for phase in estimate.phases),
-            "anonymous_bytes": max(phase.anonymous_bytes for phase in estimate.phases),
-            "file_bytes": max(phase.file_bytes for phase in estimate.phases),
-        },
+        "cuda": _cuda_document(estimate),
+        "cpu": None if estimate.recipe.device == "cuda" else _cpu_document(estimate),
         "required_bytes": peak.required_bytes,
         "fits": estimate.fits,
         "assumptions": list(estimate.assumptions),
         "not_modelled": list(estimate.not_modelled),
         "versions": dict(estimate.versions),
+    }
+
+
+def _cuda_document(estimate: Estimate) -> dict[str, int] | None:
+    found = [asdict(phase.cuda) for phase in estimate.phases if phase.cuda is not None]
+    return {name: max(phase[name] for phase in found) for name in found[0]} if found else None
+
+
+def _cpu_document(estimate: Estimate) -> dict[str, int]:
+    return {
+        "rss_bytes": max(phase.peak.expected_bytes for phase in estimate.phases),
+        "anonymous_bytes": max(phase.anonymous_bytes for phase in estimate.phases),
+        "file_bytes": max(phase.file_bytes for phase in estimate.phases),
     }
 
 
@@ -68,6 +77,7 @@ def _phase_document(phase: PhaseEstimate) -> dict[str, Any]:
         "anonymous_bytes": phase.anonymous_bytes,
         "file_bytes": phase.file_bytes,
         "reclaimable_bytes": phase.reclaimable_bytes,
+        "cuda": None if phase.cuda is None else asdict(phase.cuda),
     }
 
 
@@ -203,6 +213,13 @@ def _plan(data: Mapping[str, Any]) -> Plan:
     )
 
 
+def _phase(data: Mapping[str, Any]) -> PhaseEstimate:
+    cuda = data.get("cuda")
+    return PhaseEstimate(
+        **{**data, "peak": ByteRange(**data["peak"]), "cuda": None if cuda is None else CudaBytes(**cuda)}
+    )
+
+
 def _estimate(data: Mapping[str, Any], replay: Mapping[str, Any], recipe: Recipe) -> Estimate:
     return Estimate(
         model=_model(replay["model"]),
@@ -212,7 +229,7 @@ def _estimate(data: Mapping[str, Any], replay: Mapping[str, Any], recipe: Recipe
         recipe=recipe,
         hardware=_hardware(replay["hardware"]),
         budget=_budget(replay["budget"]),
-        phases=tuple(PhaseEstimate(**{**p, "peak": ByteRange(**p["peak"])}) for p in data["phases"]),
+        phases=tuple(_phase(phase) for phase in data["phases"]),
         assumptions=tuple(data["assumptions"]),
         not_modelled=tuple(data["not_modelled"]),
         versions=data["versions"],

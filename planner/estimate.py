@@ -34,19 +34,29 @@ class ByteRange:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CudaBytes:
+    """A phase's peaks on a GPU: tensors as PyTorch allocates them, what its allocator reserved, the whole process."""
+
+    allocated_bytes: int
+    reserved_bytes: int
+    process_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PhaseEstimate:
     """One phase's peak. `components` are the parts at that instant and add up to `peak.expected_bytes`.
 
     `anonymous_bytes` + `file_bytes` is the resident set at the peak; `reclaimable_bytes` of the file part
-    are pages that the kernel can drop without anyone reading them again.
+    are pages that the kernel can drop without anyone reading them again. All three are zero on a GPU.
     """
 
     name: str
     peak: ByteRange
     components: Mapping[str, int]
-    anonymous_bytes: int
-    file_bytes: int
+    anonymous_bytes: int = 0
+    file_bytes: int = 0
     reclaimable_bytes: int = 0
+    cuda: CudaBytes | None = None
 
     @property
     def required_bytes(self) -> int:

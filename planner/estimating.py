@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from ..profiles.hardware import Budget, Hardware
 from ..profiles.model import ModelProfile
 from .estimate import COMPONENTS, PHASES, ByteRange, Estimate, PhaseEstimate
+from .estimating_cuda import CudaRun
 from .footprint import Footprint
 from .polynomial import Shape
 from .recipe import LOSS_CHUNK, Recipe
 from .runtime import Baseline, growth, spread
 from .tokens import round_up
 
-TRACED_PHASES = ("first step", "steady step", "evaluation")
+STEPS = ("first step", "steady step")
+TRACED_PHASES = (*STEPS, "evaluation")
 _MAPPED_BEFORE_USE = ("import", "load", "wrap")
 
 
@@ -43,7 +45,7 @@ def is_mapped(model: ModelProfile, recipe: Recipe) -> bool:
     """Whether the weights stay pages of their file: safetensors, loaded in the dtype they have on disk."""
     return (
         recipe.init == "pretrained"
-        and recipe.method == "lora"
+        and recipe.adapts
         and model.weights.format == "safetensors"
         and model.weights.dtype == recipe.weights_dtype
     )
@@ -51,8 +53,15 @@ def is_mapped(model: ModelProfile, recipe: Recipe) -> bool:
 
 def make_estimate(recipe: Recipe, footprint: Footprint, situation: Situation) -> Estimate:
     """The estimate of a recipe whose footprint is known."""
-    values = shape_of(recipe).values()
-    builder = _Phases(recipe, footprint, situation)
+    shape = shape_of(recipe)
+    values = shape.values()
+    if recipe.device == "cuda":
+        gpu, budget = situation.hardware.gpus[0], situation.budget.budget_bytes
+        run = CudaRun(recipe=recipe, footprint=footprint, shape=shape, gpu=gpu, budget_bytes=budget)
+        phases = run.phases()
+    else:
+        builder = _Phases(recipe, footprint, situation)
+        phases = tuple(builder.phase(name) for name in PHASES)
     return Estimate(
         model=situation.model,
         architecture=footprint.architecture,
@@ -61,9 +70,9 @@ def make_estimate(recipe: Recipe, footprint: Footprint, situation: Situation) ->
         recipe=recipe,
         hardware=situation.hardware,
         budget=situation.budget,
-        phases=tuple(builder.phase(name) for name in PHASES),
+        phases=phases,
         assumptions=_assumptions(recipe, footprint, situation.model),
-        not_modelled=_NOT_MODELLED if recipe.allocator == "pinned" else (*_NOT_MODELLED, _DEFAULT_ALLOCATOR),
+        not_modelled=_not_modelled(recipe),
         versions=situation.versions,
     )
 
@@ -126,23 +135,65 @@ class _Phases:
 
     def _slack(self, name: str, live: Mapping[str, int], file_tensors: int) -> int:
         """What glibc's default allocator keeps of freed activations (docs/memory-model.md)."""
-        if self.recipe.allocator == "pinned" or name not in TRACED_PHASES[:2]:
+        if self.recipe.allocator == "pinned" or name not in _AFTER_WRAPPING:
             return 0
-        transient = sum(live.get(part, 0) for part in ("activations", "temporaries", "logits and loss"))
-        return int(transient * _DEFAULT_ALLOCATOR_SHARE)
+        own = _transient(live)
+        if name in STEPS:
+            return int(own * _DEFAULT_ALLOCATOR_SHARE)
+        steps = _transient(self._live(STEPS[-1])) * (1 + _DEFAULT_ALLOCATOR_SHARE)
+        return max(0, int(steps * _DEFAULT_ALLOCATOR_KEEPS) - own)
 
 
+def _transient(live: Mapping[str, int]) -> int:
+    return sum(live.get(part, 0) for part in ("activations", "temporaries", "logits and loss"))
+
+
+_AFTER_WRAPPING = (*TRACED_PHASES, "save")
 _DEFAULT_ALLOCATOR_SHARE = 0.45
+_DEFAULT_ALLOCATOR_KEEPS = 0.9
+"""What the heap still holds of the steps afterwards."""
 _DEFAULT_ALLOCATOR = "glibc's default allocator keeps freed memory by its history; its slack is a rough share"
+_NOT_MODELLED_ON_CUDA = (
+    "the host's memory beside the GPU's",
+    "scratch memory of kernels that torch allocates outside its caching allocator",
+    "other programs' use of the GPU",
+)
 _NOT_MODELLED = (
     "scratch memory inside math kernels beyond the measured constants",
     "other programs' use of the machine",
 )
 
 
+def _not_modelled(recipe: Recipe) -> tuple[str, ...]:
+    if recipe.device == "cuda":
+        return _NOT_MODELLED_ON_CUDA
+    return _NOT_MODELLED if recipe.allocator == "pinned" else (*_NOT_MODELLED, _DEFAULT_ALLOCATOR)
+
+
+def _on_the_gpu(recipe: Recipe) -> list[str]:
+    lines = [
+        f"attention by {_KERNELS[recipe.kernel] if recipe.attention != 'eager' else 'transformers (eager)'}"
+    ]
+    if recipe.quantization != "none":
+        lines.append(f"linears quantized on loading to {recipe.quantization} (bitsandbytes)")
+    if recipe.optimizer.startswith("paged"):
+        lines.append("optimizer states are paged out of the GPU when it is full, and not counted")
+    return lines
+
+
+_KERNELS = {
+    "flash": "torch's flash kernel",
+    "efficient": "torch's memory-efficient kernel",
+    "cudnn": "cuDNN's kernel",
+    "math": "torch's math path, which holds all scores: no fused kernel takes these tensors",
+}
+
+
 def _assumptions(recipe: Recipe, footprint: Footprint, model: ModelProfile) -> tuple[str, ...]:
     lines = []
-    if recipe.init == "random":
+    if recipe.device == "cuda":
+        lines += _on_the_gpu(recipe)
+    elif recipe.init == "random":
         lines.append("weights are made in memory, not loaded")
     elif model.weights.format == "none":
         lines.append(f"no weights at hand: a safetensors checkpoint in {model.weights.dtype} is supposed")
@@ -154,6 +205,6 @@ def _assumptions(recipe: Recipe, footprint: Footprint, model: ModelProfile) -> t
         lines.append("batches carry padding, so attention masks are materialised")
     if footprint.shape is not None:
         lines.append("the graph depends on the batch shape: traced at this one")
-    if recipe.method == "lora":
+    if recipe.adapts:
         lines.append(f"adapters on {', '.join(footprint.target_modules)}")
     return tuple(lines)

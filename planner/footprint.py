@@ -64,6 +64,8 @@ class Footprint:
     shortest: int = 1
     longest: int | None = None
     """Sequence lengths on the same side of every attention window; None: no end."""
+    stream: Stream | None = None
+    """Every birth and death, where an allocator is simulated over them: on CUDA."""
 
     def holds(self, shape: Shape) -> bool:
         """Whether the graph of this shape is the one that was traced."""
@@ -102,6 +104,7 @@ class Footprint:
             "chunkable": self.chunkable,
             "shape": None if self.shape is None else asdict(self.shape),
             "lengths": [self.shortest, self.longest],
+            "stream": None if self.stream is None else self.stream.to_dict(),
         }
 
 
@@ -126,6 +129,7 @@ def footprint_from_dict(data: Mapping[str, Any]) -> Footprint:
         shape=None if shape is None else Shape(**shape),
         shortest=shortest,
         longest=longest,
+        stream=None if data["stream"] is None else Stream.from_dict(data["stream"]),
     )
 
 

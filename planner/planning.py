@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..profiles.errors import LplanError
+from ..profiles.errors import LplanError, UsageError
 from ..profiles.machine import THIS_MACHINE
 from ..profiles.units import MIB, format_size
 from .deciding import decide
@@ -47,6 +47,11 @@ def plan_for(
 
     Measures this machine unless that is done already.
     """
+    if situation.budget.device == "cuda":
+        raise UsageError(
+            "plans for a GPU are not made yet: this version plans for CPUs",
+            hint="`lplan estimate` prices one configuration on a GPU; or give --ram SIZE",
+        )
     require_context(situation.model, request.recipe.seq_len if "seq_len" in request.given else None)
     if lengths is not None:
         request = fit_to_data(request, lengths)

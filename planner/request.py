@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..profiles.errors import UsageError
-from ..profiles.hardware import Hardware
+from ..profiles.gpu import BF16_CAPABILITY
+from ..profiles.hardware import Device, Hardware
 from ..profiles.model import ModelProfile
 from .plan import Schedule
 from .recipe import ALL_LINEAR, ATTENTION, Recipe
@@ -15,19 +16,14 @@ from .tokens import TokenLengths, round_up
 
 _USUAL_LENGTH = 512
 _KNOBS = frozenset(field.name for field in fields(Recipe))
+_SWITCHES = ("input_casting", "kbit_preparation")
 _TIMING = frozenset(field.name for field in fields(Schedule))
 _NOT_YET: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "method": {
-        "qlora": ("4-bit base weights are slower and no smaller in practice on a CPU", "lora or full")
-    },
-    "precision": {
-        "fp16": ("CPUs compute bf16 or fp32", "fp32, bf16 or bf16-amp"),
-        "fp16-amp": ("CPUs compute bf16 or fp32", "fp32, bf16 or bf16-amp"),
-    },
-    "attention": {"flash": ("the flash-attention package needs a GPU", "sdpa or eager")},
     "padding": {"packed": ("packed batches are not planned yet", "padded or none")},
+    "offload": dict.fromkeys(
+        ("activations", "optimizer", "weights"), ("offloading is not planned yet", "none")
+    ),
 }
-_ONLY_NONE = ("quantization", "offload", "kbit_preparation")
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 _TABLES = frozenset(
     ("biogpt", "codegen", "ctrl", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "openai-gpt", "opt")
@@ -45,17 +41,25 @@ class Request:
 
 
 def make_request(
-    asked: Mapping[str, Any], hardware: Hardware, usual: Mapping[str, Any] | None = None
+    asked: Mapping[str, Any],
+    hardware: Hardware,
+    usual: Mapping[str, Any] | None = None,
+    *,
+    device: Device = "cpu",
 ) -> Request:
     """The recipe and schedule of what was asked for (None: not asked); names that are no knobs are passed over.
 
     `effective_batch`, `target_modules` as a comma-separated text and `input_casting` as on or off are
     understood besides Recipe's own; `usual` are a task's defaults. Every token carries loss until
-    `fit_to_data` knows better. Raises UsageError for what cannot be, or is not available on a CPU.
+    `fit_to_data` knows better. Raises UsageError for what cannot be, or is not available on the device.
     """
     _refuse_unavailable(asked)
     given = {name: _parsed(name, value) for name, value in asked.items() if value is not None}
-    start = replace(Recipe(threads=max(1, hardware.cores), seq_len=_USUAL_LENGTH), **_of(usual or {}, _KNOBS))
+    given |= _quantization(given)
+    start = replace(
+        Recipe(threads=max(1, hardware.cores), seq_len=_USUAL_LENGTH, **_usual_on(device, hardware)),
+        **_of(usual or {}, _KNOBS),
+    )
     recipe = replace(start, **_of(given, _KNOBS))
     recipe = _with_batch(recipe, start, given.get("effective_batch"), batch_given="batch_size" in given)
     return Request(
@@ -136,10 +140,27 @@ def taken_by_default(request: Request) -> tuple[str, ...]:
         "target_modules": f"target modules {', '.join(recipe.target_modules)}",
         "dropout": f"dropout {recipe.dropout:g}",
     }
-    if recipe.method == "full":
+    if not recipe.adapts:
         values = {knob: values[knob] for knob in ("batch_size", "seq_len", "precision")}
     taken = [text for knob, text in values.items() if knob not in request.given]
     return (f"taken by default: {', '.join(taken)}",) if taken else ()
+
+
+def _usual_on(device: Device, hardware: Hardware) -> dict[str, Any]:
+    """Defaults that differ by device: fp16 where a GPU has no bf16, and any kernel until the model is known."""
+    if device == "cpu":
+        return {}
+    precision = "bf16" if hardware.gpus and hardware.gpus[0].capability >= BF16_CAPABILITY else "fp16"
+    return {"device": "cuda", "kernel": "efficient", "allocator": "default", "precision": precision}
+
+
+def _quantization(given: Mapping[str, Any]) -> dict[str, Any]:
+    """QLoRA is LoRA over quantized weights: each of the two words stands for both."""
+    if given.get("method") == "qlora" and "quantization" not in given:
+        return {"quantization": "nf4"}
+    if given.get("quantization", "none") != "none" and given.get("method", "lora") == "lora":
+        return {"method": "qlora"}
+    return {}
 
 
 def _of(values: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
@@ -149,7 +170,7 @@ def _of(values: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
 def _parsed(name: str, value: Any) -> Any:
     if name == "target_modules" and isinstance(value, str):
         return _targets(value)
-    return value == "on" if name == "input_casting" and isinstance(value, str) else value
+    return value == "on" if name in _SWITCHES and isinstance(value, str) else value
 
 
 def _targets(text: str) -> tuple[str, ...]:
@@ -175,14 +196,8 @@ def _with_batch(recipe: Recipe, usual: Recipe, effective: int | None, *, batch_g
 
 def _refuse_unavailable(asked: Mapping[str, Any]) -> None:
     for knob, values in _NOT_YET.items():
-        if asked.get(knob) in values:
-            why, others = values[asked[knob]]
-            raise UsageError(f"--{knob} {asked[knob]} is not available: {why}", hint=f"take {others}")
-    for knob in _ONLY_NONE:
         value = asked.get(knob)
-        if value not in (None, (), "none", "off", ("none",)):
-            shown = ", ".join(value) if isinstance(value, tuple) else value
-            raise UsageError(
-                f"--{knob.replace('_', '-')} {shown} is not available on a CPU yet",
-                hint=f"leave --{knob.replace('_', '-')} out",
-            )
+        for word in value if isinstance(value, tuple) else (value,):
+            if word in values:
+                why, others = values[word]
+                raise UsageError(f"--{knob} {word} is not available: {why}", hint=f"take {others}")

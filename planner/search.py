@@ -113,7 +113,7 @@ def _values(task: Task, knob: str) -> Iterable[Any]:
     if knob == "loss":
         return ("full", "supervised", "chunked")
     if knob == "input_casting":
-        return (False,) if start.method == "lora" and start.adapter_dtype == "fp32" else (True,)
+        return (False,) if start.adapts and start.adapter_dtype == "fp32" else (True,)
     if knob == "optimizer":
         return ("adamw-fused",)
     return ("pinned", "default")

@@ -14,6 +14,7 @@ from ..profiles.machine import THIS_MACHINE, this_machine
 from ..profiles.named import find_hardware
 from ..profiles.units import format_size
 from .estimating import Situation
+from .kernels import on_gpu
 from .rates import Rates, measured_rates
 from .recipe import Allocator
 from .request import Request, make_request
@@ -21,6 +22,7 @@ from .runtime import Baseline
 from .tracer import baseline
 from .versions import stack_versions
 
+_SUPPOSED_GPU = "t4"
 BF16_WITHOUT_INSTRUCTIONS = 0.25
 """bf16 matrix products against fp32 ones on a CPU with AVX2 alone (oneDNN held to AVX2, torch 2.13)."""
 
@@ -41,10 +43,13 @@ def understand(
     hardware, budget = choose_machine(
         asked["hardware"], ram_bytes=asked["ram"], vram_bytes=asked["vram"], for_run=for_run
     )
-    request = make_request(asked, hardware, usual)
+    request = make_request(asked, hardware, usual, device=budget.device)
     libraries = baseline()
-    _require_room(budget, libraries)
+    if budget.device == "cpu":
+        _require_room(budget, libraries)
     profile = find_model(model, trust_remote_code=trust_remote_code)
+    if budget.device == "cuda":
+        request = replace(request, recipe=on_gpu(request.recipe, hardware.gpus[0], profile.config))
     situation = Situation(
         model=profile, hardware=hardware, budget=budget, baseline=libraries, versions=stack_versions()
     )
@@ -54,19 +59,22 @@ def understand(
 def choose_machine(
     name: str | None, *, ram_bytes: int | None, vram_bytes: int | None, for_run: bool = False
 ) -> tuple[Hardware, Budget]:
-    """The named machine or this one, and the budget of a run on its CPU.
+    """The named machine or this one, and the budget of a run on it.
 
-    Raises UsageError for names and sizes that cannot be, and for a GPU: this version plans for CPUs.
+    A size by --vram on a machine without a GPU supposes one that computes as a T4 does. Raises UsageError for
+    names and sizes that cannot be, and for a run on a GPU: this version trains on CPUs.
     """
     hardware = find_hardware(name) if name else this_machine()
     if name is None and vram_bytes is None:
         hardware = replace(hardware, device="cpu")
     budget = decide_budget(hardware, ram_bytes=ram_bytes, vram_bytes=vram_bytes, for_run=for_run)
-    if budget.device == "cuda":
+    if budget.device == "cuda" and for_run:
         raise UsageError(
-            "runs on a GPU cannot be planned yet: this version is exact for CPUs only",
-            hint="give --ram SIZE, or a CPU machine such as --hardware cpu-8gb",
+            "runs on a GPU are estimated, but not launched yet: this version trains on CPUs",
+            hint="see `lplan estimate`, or give --ram SIZE to train on the CPU",
         )
+    if budget.device == "cuda" and not hardware.gpus:
+        hardware = replace(hardware, gpus=find_hardware(_SUPPOSED_GPU).gpus)
     return hardware, budget
 
 

@@ -24,7 +24,7 @@ def settled(task: Task, chosen: Candidate) -> Iterator[Decision]:
     else:
         asked = "seq_len" in task.given
         yield _decision("sequence length", recipe.seq_len, "as asked" if asked else "usual", given=asked)
-    if recipe.method == "lora":
+    if recipe.adapts:
         yield _adapters(task, recipe)
         yield _adapter_dtype(task, recipe)
     yield _threads(task, recipe)

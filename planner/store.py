@@ -16,7 +16,7 @@ from .polynomial import Shape
 from .recipe import Recipe
 from .versions import stack_versions
 
-_SCHEMA = "lplan.footprint/2"
+_SCHEMA = "lplan.footprint/3"
 CACHE_VARIABLE = "LPLAN_CACHE"
 
 

@@ -7,8 +7,9 @@ to those of the unit before and of the unit after, every copy does to its own an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .polynomial import Coefficients
 
@@ -41,6 +42,7 @@ class Happening:
     """One event of an extended stream. `place` identifies it across extensions: block, first or last copy, event."""
 
     phase: str
+    stage: str
     storage: Instance
     born: bool
     place: tuple[int, int, int] | None
@@ -59,6 +61,25 @@ class Stream:
         self._birth: dict[int, int] = {}
         self._siblings: dict[tuple[int, int], int] = {}
         self._index_births()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        sizes = list(dict.fromkeys(storage.size for storage in self.storages))
+        place = {size: index for index, size in enumerate(sizes)}
+        return {
+            "sizes": [list(size) for size in sizes],
+            "storages": [[place[storage.size], storage.component] for storage in self.storages],
+            "blocks": [[block.phase, block.stage, block.unit, list(block.events)] for block in self.blocks],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Stream:
+        """The inverse of `to_dict`."""
+        sizes = [tuple(size) for size in data["sizes"]]
+        return cls(
+            [TracedStorage(sizes[size], component) for size, component in data["storages"]],
+            [Block(phase, stage, unit, tuple(events)) for phase, stage, unit, events in data["blocks"]],
+        )
 
     def happenings(self, copies: int) -> Iterator[Happening]:
         """Every birth and death with `copies` repeated units, in order."""
@@ -81,7 +102,7 @@ class Stream:
                         if (event > 0) == (instance in alive):
                             continue
                         (alive.add if event > 0 else alive.discard)(instance)
-                        yield Happening(block.phase, instance, event > 0, at)
+                        yield Happening(block.phase, block.stage, instance, event > 0, at)
 
     def _instances(self, event: int, block: Block, copy: int, copies: int) -> list[Instance]:
         index = abs(event) - 1

@@ -16,6 +16,7 @@ class Gpu:
     memory_bytes: int
     free_bytes: int | None
     capability: tuple[int, int]
+    multiprocessors: int | None = None
     driver: str | None = None
 
 

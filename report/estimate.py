@@ -105,8 +105,12 @@ def _totals(phases: Sequence[PhaseEstimate]) -> Iterator[Row]:
         "at least": (MUTED, lambda phase: phase.peak.low_bytes),
         "at most": ("", lambda phase: phase.peak.high_bytes),
         "of it file-backed": (MUTED, lambda phase: phase.file_bytes),
+        "of it reserved": (MUTED, lambda phase: phase.cuda.reserved_bytes if phase.cuda else 0),
+        "allocated": (MUTED, lambda phase: phase.cuda.allocated_bytes if phase.cuda else 0),
     }
     for label, (style, value) in values.items():
+        if not any(value(phase) for phase in phases):
+            continue
         cells = {phase.name: size_cell(value(phase)) for phase in phases}
         yield Row(label=label, cells=cells, style=style, new_section=label == "expected")
 

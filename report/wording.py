@@ -123,7 +123,9 @@ def recipe_phrase(recipe: Recipe) -> tuple[str, ...]:
     """What a recipe does, the usual left unsaid: ("LoRA r 8 on q,k,v,o", "bf16", "2 × 512 tokens", ...)."""
     usual = (
         _method(recipe),
-        recipe.precision,
+        recipe.precision
+        if recipe.quantization == "none"
+        else f"{recipe.precision} over {recipe.quantization}",
         f"{recipe.batch_size} × {recipe.seq_len} tokens",
         f"checkpointing {recipe.checkpointing}",
     )
@@ -132,12 +134,15 @@ def recipe_phrase(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _method(recipe: Recipe) -> str:
-    if recipe.method == "full":
+    if not recipe.adapts:
         return "full fine-tuning"
     if recipe.target_modules == ALL_LINEAR:
-        return f"LoRA r {recipe.rank} on all linear layers"
+        return f"{_LORA[recipe.method]} r {recipe.rank} on all linear layers"
     modules = ",".join(name.removesuffix("_proj") for name in recipe.target_modules)
-    return f"LoRA r {recipe.rank} on {modules}"
+    return f"{_LORA[recipe.method]} r {recipe.rank} on {modules}"
+
+
+_LORA = {"lora": "LoRA", "qlora": "QLoRA"}
 
 
 def joined(parts: Sequence[str], width: int) -> str:

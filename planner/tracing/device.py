@@ -1,15 +1,20 @@
-"""The stand-in for the machine: tensors without storage, and the attention op that the real device would run."""
+"""The stand-in for the machine: tensors without storage, and the ops that the real device would run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ..recipe import Recipe
+from .autocast import cuda_autocast
+from .cpu import cpu_attention, cpu_kernels
+from .cuda import cuda_attention, cuda_kernels, cuda_softmax
 
 StandIn = Literal["meta", "fake"]
 STAND_INS: tuple[StandIn, ...] = ("meta", "fake")
@@ -22,72 +27,35 @@ def on_device(name: str) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def prepare_device(model: nn.Module, stand_in: StandIn) -> Iterator[None]:
-    """A context in which `model`, built on meta, runs as it would on the CPU."""
-    with _cpu_kernels():
+def prepare_device(model: nn.Module, recipe: Recipe, stand_in: StandIn) -> Iterator[None]:
+    """A context in which `model`, built on meta, runs as it would on the recipe's device."""
+    on_cuda = recipe.device == "cuda"
+    with ExitStack() as stack:
+        stack.enter_context(cuda_kernels() if on_cuda else cpu_kernels())
+        if on_cuda and recipe.autocast_dtype is not None:
+            stack.enter_context(cuda_autocast())
+        if on_cuda:
+            stack.enter_context(_replaced("softmax", cuda_softmax(F.softmax)))
+        if on_cuda or stand_in == "meta":
+            attention = cuda_attention(recipe.kernel) if on_cuda else cpu_attention
+            stack.enter_context(_replaced("scaled_dot_product_attention", attention))
         if stand_in == "fake":
             mode = FakeTensorMode()
             _fake(model, mode)
-            with mode:
-                yield
+            stack.enter_context(mode)
         else:
-            with torch.device("meta"), _attention_of_the_cpu():
-                yield
+            stack.enter_context(torch.device("meta"))
+        yield
 
 
 @contextmanager
-def _attention_of_the_cpu() -> Iterator[None]:
-    original = F.scaled_dot_product_attention
-    F.scaled_dot_product_attention = _cpu_attention
+def _replaced(name: str, function: Callable[..., Tensor]) -> Iterator[None]:
+    original = getattr(F, name)
+    setattr(F, name, function)
     try:
         yield
     finally:
-        F.scaled_dot_product_attention = original
-
-
-@contextmanager
-def _cpu_kernels() -> Iterator[None]:
-    """Replaces torch's meta kernels where they differ from what the CPU's kernels make."""
-    library = torch.library.Library("aten", "IMPL", "Meta")
-    library.impl("_grouped_mm", _grouped_mm, allow_override=True)
-    library.impl("native_layer_norm", _layer_norm, allow_override=True)
-    try:
-        yield
-    finally:
-        library._destroy()
-
-
-def _layer_norm(
-    input: Tensor,  # noqa: A002
-    normalized_shape: Sequence[int],
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Statistics in the input's dtype, or in fp32 beside fp32 parameters (layer_norm.cpp, `layer_norm_cpu`);
-    torch's meta kernel makes them fp32."""
-    kept = input.dim() - len(normalized_shape)
-    mixed = weight is not None and weight.dtype != input.dtype
-    dtype = torch.float32 if mixed else input.dtype
-    mean, rstd = (
-        input.new_empty([*input.shape[:kept], *[1] * len(normalized_shape)], dtype=dtype) for _ in range(2)
-    )
-    return torch.empty_like(input, memory_format=torch.contiguous_format), mean, rstd
-
-
-def _grouped_mm(
-    left: Tensor,
-    right: Tensor,
-    offs: Tensor | None = None,
-    bias: Tensor | None = None,
-    out_dtype: torch.dtype | None = None,
-) -> Tensor:
-    """Products of experts in every dtype; torch's meta kernel states the GPU's rule, bf16 alone
-    (torch/_meta_registrations.py, `_meta_grouped_mm_common`)."""
-    groups = [offs.shape[0]] if offs is not None and left.dim() == right.dim() == 2 else []
-    if left.dim() == right.dim() == 3:
-        groups = [left.shape[0]]
-    return left.new_empty([*groups, left.shape[-2], right.shape[-1]], dtype=out_dtype or left.dtype)
+        setattr(F, name, original)
 
 
 def _fake(model: nn.Module, mode: FakeTensorMode) -> None:
@@ -106,28 +74,3 @@ def _fake(model: nn.Module, mode: FakeTensorMode) -> None:
         stores: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         for store in stores:
             store.update({name: fake(tensor) for name, tensor in store.items() if tensor is not None})
-
-
-def _cpu_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """What torch's CPU dispatch of scaled_dot_product_attention runs (sdp_utils_cpp.cpp, attention.cpp)."""
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(
-            attn_mask.logical_not(), float("-inf")
-        )
-    same_heads = enable_gqa or query.shape[1] == key.shape[1] == value.shape[1]
-    if dropout_p > 0.0 or query.shape[-1] != value.shape[-1] or not same_heads:
-        return torch.ops.aten._scaled_dot_product_attention_math(  # type: ignore[no-any-return]
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )[0]
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # type: ignore[no-any-return]
-        query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
-    )[0]

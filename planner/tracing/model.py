@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ...profiles.errors import LplanError, UsageError
 from ..recipe import ALL_LINEAR, ATTENTION, Recipe
+from .cuda import MASKLESS, register_maskless
+from .quantized import quantize
 
 _ATTENTION_NAMES = ("attn", "attention", "mixer")
 _PACKED_LINEARS = ("Conv1D",)
@@ -41,6 +43,8 @@ def build(config: Any, recipe: Recipe) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
     config.use_cache = False
+    if recipe.attention == "flash":
+        register_maskless()
     try:
         model: nn.Module = AutoModelForCausalLM.from_config(
             config, dtype=getattr(torch, recipe.weights_dtype), attn_implementation=attention_of(recipe)
@@ -54,8 +58,11 @@ def build(config: Any, recipe: Recipe) -> nn.Module:
 
 
 def attention_of(recipe: Recipe) -> str | None:
-    """transformers' `attn_implementation`: None lets it take SDPA where the model supports it, else eager."""
-    return None if recipe.attention == "sdpa" else recipe.attention
+    """transformers' `attn_implementation`: None lets it take SDPA where the model supports it, else eager.
+
+    The flash-attention package is traced as torch's own copy of its kernel (planner.tracing.cuda).
+    """
+    return {"sdpa": None, "eager": "eager", "flash": MASKLESS}[recipe.attention]
 
 
 def wrap(model: nn.Module, recipe: Recipe) -> nn.Module:
@@ -64,8 +71,10 @@ def wrap(model: nn.Module, recipe: Recipe) -> nn.Module:
     Raises UsageError where target modules match nothing or the rank exceeds a wrapped layer's width.
     """
     model.config.use_cache = False  # type: ignore[union-attr]
-    if recipe.method == "lora":
+    if recipe.adapts:
         model = _add_adapters(model, recipe)
+    if recipe.quantization != "none":
+        quantize(model, recipe)
     if recipe.checkpoint_period:
         model.activation_checkpointing_enable(  # type: ignore[operator]
             activation_checkpointing_kwargs={"use_reentrant": False}, every_n_layers=recipe.checkpoint_period

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -12,8 +11,10 @@ from torch import Tensor, nn
 
 from ..polynomial import Shape
 from ..recipe import Recipe
+from .loading import LOAD, Loading, layer_of
 from .model import decoder_layers
 from .objective import Objective, watch_logits
+from .optimizers import make_optimizer
 from .tracker import StorageTracker
 
 OPTIMIZER_STEPS = ("first step", "steady step")
@@ -26,19 +27,20 @@ class TracedStep:
         self.model, self.recipe, self.shape, self.tracker = model, recipe, shape, tracker
         self.objective = Objective(recipe.loss, shape.chunk)
         self.layers = decoder_layers(model)
-        self.phase = "weights"
+        self.phase = LOAD
         self.logits_untouched = False
         self.device = next(model.parameters()).device
 
     def run(self) -> None:
         """Weights, two optimizer steps, one evaluation batch."""
-        self._adopt_parameters()
+        Loading(self.model, self.recipe, self.tracker).run()
         optimizer = make_optimizer(self.trainable(), self.recipe)
         with self.tracker, self._layer_marks():
             for self.phase in OPTIMIZER_STEPS:
                 for _ in range(self.recipe.accumulation):
-                    self._micro_batch()
+                    held = self._micro_batch()
                 self._optimizer_step(optimizer)
+                held.clear()
             self.phase = "evaluation"
             self._evaluation()
 
@@ -46,26 +48,18 @@ class TracedStep:
         """Parameters with gradients, in the model's order."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
-    def _adopt_parameters(self) -> None:
-        named = list(self.model.named_parameters()) + list(self.model.named_buffers())
-        for component, chosen in (("weights", False), ("adapters", True)):
-            layer = None
-            for name, tensor in named:
-                if (".lora_" in name) is chosen:
-                    if layer != (layer := layer_of(name)):
-                        self.tracker.enter("weights", component, layer)
-                    self.tracker.adopt([tensor], component, layer)
-
-    def _micro_batch(self) -> None:
+    def _micro_batch(self) -> list[Any]:
+        """Forward and backward; what a plain loop still holds of it."""
         self.tracker.enter(self.phase, "batch")
         batch = self._batch()
         self.tracker.enter(self.phase, "forward")
-        with autocast(self.recipe):
+        with autocast(self.recipe), kept_outputs(self.model, self.recipe) as held:
             loss = self.objective(self.model, batch)
         del batch
         loss.backward()
         del loss
         self.tracker.enter(self.phase, "after backward")
+        return held
 
     def _evaluation(self) -> None:
         self.model.eval()
@@ -90,7 +84,8 @@ class TracedStep:
             if parameter.grad is not None:
                 self.tracker.adopt([parameter.grad], "gradients", layer_of(name))
         self.tracker.enter(self.phase, "optimizer")
-        torch.nn.utils.clip_grad_norm_(self.trainable(), 1.0)
+        if self.recipe.loop == "trainer":
+            torch.nn.utils.clip_grad_norm_(self.trainable(), 1.0)
         optimizer.step()
         for name, parameter in self.model.named_parameters():
             states = [v for v in optimizer.state.get(parameter, {}).values() if isinstance(v, Tensor)]
@@ -104,7 +99,7 @@ class TracedStep:
 
         shape = self.shape
         batch = {"input_ids": zeros(shape.batch, shape.seq), "labels": zeros(shape.batch, shape.seq)}
-        if self.recipe.padding == "padded":
+        if self.recipe.padding == "padded" and self.recipe.attention != "flash":
             batch["attention_mask"] = zeros(shape.batch, shape.seq)
         if self.recipe.loss != "full":
             batch |= {"positions": zeros(shape.supervised), "targets": zeros(shape.supervised)}
@@ -134,35 +129,19 @@ class TracedStep:
         return hook
 
 
-def layer_of(name: str) -> int:
-    """The layer number in a parameter's name; -1 for none."""
-    match = re.search(r"\.(\d+)\.", name)
-    return int(match[1]) if match else -1
+@contextmanager
+def kept_outputs(model: nn.Module, recipe: Recipe) -> Iterator[list[Any]]:
+    """Collects the model's outputs where the recipe's loop holds them."""
+    held: list[Any] = []
+    if recipe.loop == "trainer":
+        yield held
+        return
+    handle = model.register_forward_hook(lambda _module, _args, output: held.append(output))
+    yield held
+    handle.remove()
 
 
 def autocast(recipe: Recipe) -> Any:
     """The precision's context around the forward pass."""
-    return torch.autocast("cpu", torch.bfloat16) if recipe.precision == "bf16-amp" else nullcontext()
-
-
-def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer as a trace may run it (the fused kernel refuses tensors without storage)."""
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=1e-4, foreach=False)
-    if recipe.optimizer == "adamw-fused":
-        return _StatesOnly(parameters, {})
-    return torch.optim.AdamW(parameters, lr=1e-4, foreach=False)
-
-
-class _StatesOnly(torch.optim.Optimizer):
-    """AdamW's states without its arithmetic: the fused kernel updates in place and allocates nothing else
-    (torch/optim/adam.py, `_init_group` and `_fused_adam`)."""
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for parameter in self.param_groups[0]["params"]:
-            if parameter.grad is not None and not self.state[parameter]:
-                self.state[parameter] = {
-                    "exp_avg": torch.zeros_like(parameter),
-                    "exp_avg_sq": torch.zeros_like(parameter),
-                }
+    dtype = recipe.autocast_dtype
+    return nullcontext() if dtype is None else torch.autocast("cpu", getattr(torch, dtype))

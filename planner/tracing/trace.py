@@ -14,12 +14,14 @@ from ..polynomial import MONOMIALS, Shape, evaluate, plus, symbolize, term
 from ..recipe import Recipe
 from ..stream import REPEATED, NotPeriodicError, Stream, TracedStorage, check_extends
 from .classify import blocks, name_components
+from .cuda import scratch
 from .depth import Depth, choose_depth, cut
 from .device import STAND_INS, StandIn, on_device, prepare_device
+from .loading import layer_of
 from .model import build, first_line, make_config, wrap
 from .objective import output_head
 from .shapes import CHUNKS, Lengths, lengths_around, prime_shapes
-from .step import TracedStep, layer_of
+from .step import TracedStep
 from .tracker import Storage, StorageTracker
 from .work import total_work
 
@@ -37,6 +39,7 @@ class _Recording:
     depth: Depth
     shape: Shape
     chunkable: bool
+    on_cuda: bool
 
 
 def trace(
@@ -65,7 +68,7 @@ class _Tracer:
 
     def __init__(self, config: Any, recipe: Recipe, depth: Depth) -> None:
         self.config, self.recipe, self.depth = config, recipe, depth
-        self.stand_ins = STAND_INS if recipe.precision != "bf16-amp" else STAND_INS[1:]
+        self.stand_ins = STAND_INS if recipe.autocast_dtype is None else STAND_INS[1:]
 
     def for_lengths(self, lengths: Lengths) -> Footprint:
         """A footprint for all shapes with these sequence lengths. Raises _ShapeDependentError where there is none."""
@@ -107,12 +110,16 @@ class _Tracer:
         )
         with on_device("meta"):
             model = wrap(build(reduced, self.recipe), self.recipe)
-        tracker = StorageTracker(mask_is_full=self.recipe.padding == "none")
-        with prepare_device(model, stand_in):
+        tracker = StorageTracker(
+            mask_is_full=self.recipe.padding == "none",
+            scratch=scratch if self.recipe.device == "cuda" else None,
+        )
+        with prepare_device(model, self.recipe, stand_in):
             step = TracedStep(model, self.recipe, shape, tracker)
             step.run()
         name_components(tracker)
-        return _Recording(tracker, model, self.depth, shape, step.logits_untouched)
+        on_cuda = self.recipe.device == "cuda"
+        return _Recording(tracker, model, self.depth, shape, step.logits_untouched, on_cuda)
 
 
 def _verify(storages: Sequence[TracedStorage], first: _Recording, check: _Recording) -> None:
@@ -190,6 +197,7 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         shared_head=shared,
         chunkable=recording.chunkable,
         shape=shape,
+        stream=stream if recording.on_cuda else None,
     )
 
 

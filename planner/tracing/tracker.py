@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .shortcut import declined, shortcut
 from .work import Work, work_of
 
+Scratch = Callable[[Any, Sequence[Any]], Iterable[tuple[tuple[int, ...], torch.dtype]]]
 _ITEM = torch.ops.aten._local_scalar_dense.default
 
 
@@ -57,12 +58,13 @@ class StorageTracker(TorchDispatchMode):
     """A dispatch mode that records births and deaths of storages, segment by segment.
 
     `mask_is_full` answers transformers' question whether the padding mask is all ones, which decides
-    between the causal path and a materialised mask.
+    between the causal path and a materialised mask. `scratch` names what a device's kernels allocate for themselves.
     """
 
-    def __init__(self, *, mask_is_full: bool) -> None:
+    def __init__(self, *, mask_is_full: bool, scratch: Scratch | None = None) -> None:
         super().__init__()
         self.mask_is_full = mask_is_full
+        self.scratch = scratch
         self.storages: list[Storage] = []
         self.segments: list[Segment] = []
         self._live: dict[int, Storage] = {}
@@ -89,9 +91,17 @@ class StorageTracker(TorchDispatchMode):
             if isinstance(tensor, Tensor):
                 self._enter_owner(args, position)
                 self._follow(tensor)
+        if self.scratch is not None:
+            self._hold_scratch(self.scratch(func, args))
         if work := work_of(func, args, outputs):
             self.segments[-1].work.append(work)
         return output
+
+    def _hold_scratch(self, sizes: Iterable[tuple[tuple[int, ...], torch.dtype]]) -> None:
+        """Births beside the results, and deaths at once."""
+        held = [torch.empty(shape, dtype=dtype, device="meta") for shape, dtype in sizes]
+        for tensor in held:
+            self._follow(tensor)
 
     def _enter_owner(self, args: Sequence[Any], position: int) -> None:
         """In the optimizer, every op belongs to the layer of the parameter that it works on."""

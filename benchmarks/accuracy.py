@@ -1,0 +1,132 @@
+"""Predicted against measured, for runs that we did not make: `python -m benchmarks.accuracy [--only TEXT]`.
+
+Errors are two-sided, in per cent of the measurement; the worst under-prediction comes first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import mean
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lplan.planner.caching_allocator import CachingAllocator
+from lplan.planner.cuda import context_bytes, surroundings
+from lplan.planner.estimating import shape_of
+from lplan.planner.footprint import Footprint
+from lplan.planner.simulation import Surroundings, simulate
+from lplan.planner.tracing.trace import trace
+
+from .machine_info import store
+from .truth import Row, a100_rows, t4_rows
+
+READ = ("allocated", "reserved", "process")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One row's prediction and error."""
+
+    name: str
+    group: str
+    measured: Mapping[str, int]
+    predicted: Mapping[str, int]
+
+    def error(self, what: str) -> float | None:
+        """Per cent; None where it was not measured."""
+        if what not in self.measured:
+            return None
+        return 100 * (self.predicted[what] / self.measured[what] - 1)
+
+
+class Predictor:
+    """Traces each graph once."""
+
+    def __init__(self) -> None:
+        self.known: list[tuple[str, Any, Footprint]] = []
+
+    def predict(self, row: Row) -> Result:
+        """Peaks of the row's run, without an end of memory, as it had."""
+        shape, usual = shape_of(row.recipe), surroundings(row.recipe, row.gpu)
+        around = Surroundings(
+            workspace_bytes=usual.workspace_bytes, warm_up=row.warm_up, clears_cache=False
+        )
+        peaks = simulate(self._footprint(row), shape, around, CachingAllocator())
+        reserved = max(peak.reserved_bytes for peak in peaks.values())
+        predicted = {
+            "allocated": max(peaks[name].allocated_bytes for name in ("first step", "steady step")),
+            "reserved": reserved,
+            "process": reserved + context_bytes(row.gpu),
+            "loaded": peaks["wrap"].allocated_bytes,
+        }
+        return Result(row.name, row.group, row.measured, predicted)
+
+    def _footprint(self, row: Row) -> Footprint:
+        shape, graph = shape_of(row.recipe), row.recipe.graph()
+        for model, known, footprint in self.known:
+            if (model, known) == (row.model, graph) and footprint.holds(shape):
+                return footprint
+        footprint = trace(row.config, row.recipe, shape)
+        self.known.append((row.model, graph, footprint))
+        return footprint
+
+
+def rows(only: str | None) -> Iterator[Row]:
+    """All rows whose name or group has `only` in it."""
+    for row in (*t4_rows(), *a100_rows()):
+        if only is None or only in row.name or only in row.group:
+            yield row
+
+
+def summary(results: Sequence[Result]) -> Table:
+    """Errors by group, worst under-prediction first."""
+    table = Table("rows", "n", title="predicted against measured, in % of the measurement", pad_edge=False)
+    for what in READ:
+        table.add_column(f"{what}\nmean |error|", justify="right")
+        table.add_column("lowest", justify="right")
+        table.add_column("highest", justify="right")
+    groups = {result.group: [r for r in results if r.group == result.group] for result in results}
+    for name, members in sorted(groups.items(), key=lambda item: _lowest(item[1])):
+        cells = [cell for what in READ for cell in _cells(members, what)]
+        table.add_row(name, str(len(members)), *cells)
+    return table
+
+
+def _lowest(results: Iterable[Result]) -> float:
+    return min(error for result in results if (error := result.error("allocated")) is not None)
+
+
+def _cells(results: Iterable[Result], what: str) -> tuple[str, str, str]:
+    errors = [error for result in results if (error := result.error(what)) is not None]
+    if not errors:
+        return "", "", ""
+    return f"{mean(map(abs, errors)):.2f}", f"{min(errors):+.2f}", f"{max(errors):+.2f}"
+
+
+def main() -> None:
+    """Predict, print, store."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="rows whose name or group has this in it")
+    parser.add_argument("--rows", action="store_true", help="every row")
+    chosen = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    console, predictor = Console(), Predictor()
+    results = [predictor.predict(row) for row in rows(chosen.only)]
+    if chosen.rows:
+        for result in sorted(results, key=lambda r: r.error("allocated") or 0):
+            shown = "  ".join(
+                f"{what} {error:+.2f}" for what in (*READ, "loaded") if (error := result.error(what)) is not None
+            )
+            console.print(f"{shown}  {result.name}", soft_wrap=True)
+    console.print(summary(results))
+    if chosen.only is None:
+        console.print(f"stored in {store('accuracy', [asdict(result) for result in results])}")
+
+
+if __name__ == "__main__":
+    main()

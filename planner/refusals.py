@@ -1,0 +1,78 @@
+"""Combinations of knobs that the libraries refuse, or that a device does not have: said before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..profiles.errors import UsageError
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+_Rule = tuple[Callable[["Recipe"], bool], str, str]
+
+_RULES: tuple[_Rule, ...] = (
+    (
+        lambda r: r.method == "qlora" and r.quantization == "none",
+        "--method qlora needs a quantization",
+        "take --quantization nf4, or --method lora",
+    ),
+    (
+        lambda r: r.quantization != "none" and r.method == "full",
+        "quantized weights cannot be trained themselves: they have no gradients",
+        "take --method qlora",
+    ),
+    (
+        lambda r: r.quantization != "none" and r.device == "cpu",
+        "4-bit and 8-bit base weights are slower and no smaller in practice on a CPU",
+        "take --quantization none, or a GPU by --vram or --hardware t4",
+    ),
+    (
+        lambda r: r.precision.startswith("fp16") and r.device == "cpu",
+        "fp16 is for GPUs: CPUs compute bf16 or fp32",
+        "take --precision fp32, bf16 or bf16-amp",
+    ),
+    (
+        lambda r: r.precision == "fp16" and (r.method == "full" or r.adapter_dtype == "base"),
+        "fp16 gradients cannot be unscaled: torch's gradient scaler refuses them",
+        "take --precision fp16-amp, or fp32 adapters",
+    ),
+    (
+        lambda r: r.attention == "flash" and r.device == "cpu",
+        "the flash-attention package needs a GPU",
+        "take --attention sdpa or eager",
+    ),
+    (
+        lambda r: r.attention == "flash" and r.weights_dtype == "float32" and r.autocast_dtype is None,
+        "the flash-attention package computes in fp16 and bf16 only",
+        "take --precision bf16, or --attention sdpa",
+    ),
+    (
+        lambda r: r.device == "cpu" and r.optimizer in ("adamw-8bit", "paged-adamw", "paged-adamw-8bit", "lion"),
+        "8-bit, paged and Lion optimizers are bitsandbytes kernels for GPUs",
+        "take --optimizer adamw, adamw-fused, adafactor or sgd",
+    ),
+    (
+        lambda r: (r.allocator == "pinned") > (r.device == "cpu"),
+        "the pinned allocator is the C library's, for CPUs",
+        "take --allocator default or expandable",
+    ),
+    (
+        lambda r: (r.allocator == "expandable") > (r.device == "cuda"),
+        "expandable segments are CUDA's",
+        "take --allocator pinned or default",
+    ),
+    (
+        lambda r: (r.kernel == "cpu") != (r.device == "cpu"),
+        "the attention kernel belongs to another device",
+        "leave it out",
+    ),
+)  # fmt: skip
+
+
+def require_supported(recipe: Recipe) -> None:
+    """Raises UsageError, with the reason, for a combination that cannot run."""
+    for applies, reason, hint in _RULES:
+        if applies(recipe):
+            raise UsageError(reason, hint=hint)

@@ -1,0 +1,121 @@
+"""A CUDA run's memory: the traced stream of requests, at full depth, through a simulated caching allocator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .caching_allocator import Block, CachingAllocator
+from .footprint import Footprint
+from .polynomial import Shape, evaluate
+from .stream import Instance, Stream
+
+CUDA_PHASES = ("load", "wrap", "first step", "steady step", "evaluation")
+WORKSPACE = "runtime"
+_WORKSPACES_FROM = (("first step", "forward"), ("first step", "backward"))
+"""Forward pass and autograd's own thread each have a cuBLAS handle, and each handle a workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class CudaPeak:
+    """One phase on the device, in bytes. `components` are those of allocated at its peak, rounded as allocated."""
+
+    allocated_bytes: int
+    reserved_bytes: int
+    components: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surroundings:
+    """What the device allocates besides the stream: workspaces, the warm-up block of loading."""
+
+    workspace_bytes: int
+    warm_up: bool
+    clears_cache: bool
+    """Whether PEFT empties the cache after k-bit preparation (since 0.21)."""
+
+
+def simulate(
+    footprint: Footprint, shape: Shape, around: Surroundings, allocator: CachingAllocator
+) -> dict[str, CudaPeak]:
+    """Peaks by phase. Raises OutOfMemoryError where the allocator's capacity does not hold the run."""
+    assert footprint.stream is not None
+    run = _Run(footprint.stream, shape, around, allocator)
+    return run.peaks(footprint.extra_units + 1)
+
+
+class _Run:
+    def __init__(
+        self, stream: Stream, shape: Shape, around: Surroundings, allocator: CachingAllocator
+    ) -> None:
+        values = shape.values()
+        evaluated: dict[tuple[int, ...], int] = {}
+        for storage in stream.storages:
+            if storage.size not in evaluated:
+                evaluated[storage.size] = evaluate(storage.size, values)
+        self.sizes = [evaluated[storage.size] for storage in stream.storages]
+        self.stream, self.around, self.allocator = stream, around, allocator
+        names = dict.fromkeys((*(storage.component for storage in stream.storages), WORKSPACE))
+        self.number = {name: index for index, name in enumerate(names)}
+        self.kinds = [self.number[storage.component] for storage in stream.storages]
+        self.live = [0] * len(names)
+        self.blocks: dict[Instance, Block] = {}
+        self.found: dict[str, CudaPeak] = {}
+        self.highest, self.at_highest = 0, list(self.live)
+        self.workspaces = list(_WORKSPACES_FROM)
+
+    def peaks(self, copies: int) -> dict[str, CudaPeak]:
+        """Runs the stream with `copies` repeated units."""
+        phase = CUDA_PHASES[0]
+        if self.around.warm_up:
+            self._warm_up(copies)
+        for happening in self.stream.happenings(copies):
+            if happening.phase != phase:
+                self._end(phase)
+                phase = happening.phase
+            if self.workspaces and (phase, happening.stage) == self.workspaces[0]:
+                self.workspaces.pop(0)
+                self._born(None, self.around.workspace_bytes, self.number[WORKSPACE])
+            index = happening.storage[0]
+            if happening.born:
+                self._born(happening.storage, self.sizes[index], self.kinds[index])
+            else:
+                self._died(happening.storage, self.kinds[index])
+        self._end(phase)
+        return self.found
+
+    def _born(self, storage: Instance | None, size: int, kind: int) -> None:
+        if not size:
+            return
+        block = self.allocator.allocate(size)
+        self.live[kind] += block.size
+        if storage is not None:
+            self.blocks[storage] = block
+        if self.allocator.allocated > self.highest:
+            self.highest, self.at_highest = self.allocator.allocated, list(self.live)
+
+    def _died(self, storage: Instance, kind: int) -> None:
+        block = self.blocks.pop(storage, None)
+        if block is not None:
+            self.live[kind] -= block.size
+            self.allocator.release(block)
+
+    def _end(self, phase: str) -> None:
+        components = {name: size for name, size in zip(self.number, self.at_highest, strict=True) if size}
+        self.found[phase] = CudaPeak(self.highest, self.allocator.peak_reserved, components)
+        if phase == "wrap" and self.around.clears_cache:
+            self.allocator.empty_cache()
+        self.allocator.reset_peaks()
+        self.highest, self.at_highest = self.allocator.allocated, list(self.live)
+
+    def _warm_up(self, copies: int) -> None:
+        """One block for all weights, allocated and freed before the first is loaded."""
+        total = 0
+        alive: set[Instance] = set()
+        for happening in self.stream.happenings(copies):
+            if happening.phase != CUDA_PHASES[0]:
+                break
+            (alive.add if happening.born else alive.discard)(happening.storage)
+        total = sum(self.sizes[index] for index, _ in alive)
+        if total:
+            self.allocator.release(self.allocator.allocate(total))

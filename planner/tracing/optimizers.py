@@ -1,0 +1,80 @@
+"""Optimizers as a trace may run them: those whose kernels refuse tensors without storage only make their states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..recipe import Recipe
+
+_BLOCK_8BIT = 256
+_SMALLEST_8BIT = 4096
+"""Parameters with fewer elements keep fp32 states (bitsandbytes/optim/optimizer.py, `min_8bit_size`)."""
+_States = Callable[[Tensor], Mapping[str, Tensor]]
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer on the recipe's device."""
+    foreach = recipe.device == "cuda"
+    if recipe.optimizer in _STATES:
+        return _StatesOnly(parameters, _STATES[recipe.optimizer])
+    if recipe.optimizer == "adafactor":
+        from transformers.optimization import Adafactor
+
+        return Adafactor(parameters, lr=1e-4, scale_parameter=False, relative_step=False)  # type: ignore[no-any-return]
+    if recipe.optimizer.startswith("sgd"):
+        momentum = 0.9 if recipe.optimizer == "sgd-momentum" else 0.0
+        return torch.optim.SGD(parameters, lr=1e-4, momentum=momentum, foreach=foreach)
+    return torch.optim.AdamW(parameters, lr=1e-4, foreach=foreach)
+
+
+class _StatesOnly(torch.optim.Optimizer):
+    """An optimizer's states without its arithmetic: fused kernels update in place and allocate nothing else."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], states: _States) -> None:
+        super().__init__(parameters, {})
+        self.states = states
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for parameter in self.param_groups[0]["params"]:
+            if parameter.grad is not None and not self.state[parameter]:
+                self.state[parameter] = dict(self.states(parameter))
+
+
+def _fused(parameter: Tensor) -> dict[str, Tensor]:
+    """torch/optim/adam.py, `_init_group`: two states in the parameter's dtype, one step count."""
+    states = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+    return {**states, "step": parameter.new_zeros((), dtype=torch.float32)}
+
+
+def _in_8_bits(parameter: Tensor) -> dict[str, Tensor]:
+    """bitsandbytes/optim/optimizer.py, `Optimizer2State.init_state`: a byte an element, a scale a block."""
+    if parameter.numel() < _SMALLEST_8BIT:
+        return {name: torch.zeros_like(parameter, dtype=torch.float32) for name in ("state1", "state2")}
+    blocks = -(-parameter.numel() // _BLOCK_8BIT)
+    states = {name: torch.zeros_like(parameter, dtype=torch.uint8) for name in ("state1", "state2")}
+    return states | {
+        name: parameter.new_zeros(blocks, dtype=torch.float32) for name in ("absmax1", "absmax2")
+    }
+
+
+def _lion(parameter: Tensor) -> dict[str, Tensor]:
+    return {"state1": torch.zeros_like(parameter, dtype=torch.float32)}
+
+
+def _paged(_parameter: Tensor) -> dict[str, Tensor]:
+    """Managed memory, outside PyTorch's allocator: the driver pages it out when the device is full."""
+    return {}
+
+
+_STATES: Mapping[str, _States] = {
+    "adamw-fused": _fused,
+    "adamw-8bit": _in_8_bits,
+    "lion": _lion,
+    "paged-adamw": _paged,
+    "paged-adamw-8bit": _paged,
+}

@@ -1,0 +1,125 @@
+"""Stand-ins for bitsandbytes' quantized linears: the same storages, without the package or a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..recipe import Recipe
+
+_BLOCK = 64
+"""Weights that share a scale (bitsandbytes/functional.py, `quantize_4bit`)."""
+_SCALE_BLOCK = 256
+"""Scales that share a scale of their own under double quantization."""
+
+
+class QuantizedLinear(nn.Module):
+    """A linear whose weight (out, in) exists packed, and in `dtype` only while it is used."""
+
+    def __init__(self, linear: nn.Linear, quantization: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.quantization, self.dtype = quantization, dtype
+        self.bias = linear.bias
+        for name, tensor in self._packed(linear.weight.device):
+            self.register_buffer(name, tensor)
+
+    def _packed(self, device: torch.device) -> Iterator[tuple[str, Tensor]]:
+        count = self.in_features * self.out_features
+        if self.quantization == "int8":
+            yield "weight", torch.empty(self.out_features, self.in_features, dtype=torch.int8, device=device)
+            yield "scales", torch.empty(self.out_features, dtype=torch.float32, device=device)
+            return
+        yield "weight", torch.empty((count + 1) // 2, 1, dtype=torch.uint8, device=device)
+        blocks = -(-count // _BLOCK)
+        double = self.quantization.endswith("-dq")
+        yield "scales", torch.empty(blocks, dtype=torch.uint8 if double else torch.float32, device=device)
+        yield "code", torch.empty(16, dtype=torch.float32, device=device)
+        if double:
+            yield "scales_of_scales", torch.empty(-(-blocks // _SCALE_BLOCK), device=device)
+            yield "scale_code", torch.empty(256, device=device)
+            yield "offset", torch.empty((), device=device)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """(..., in) to (..., out), in the input's dtype."""
+        output = _Product.apply(input.to(self.dtype), self)
+        if self.bias is not None:
+            output = output + self.bias.to(output.dtype)
+        return output.to(input.dtype)  # type: ignore[no-any-return]
+
+    def dequantize(self) -> Tensor:
+        """The weight in `dtype`, and what its making holds meanwhile."""
+        if self.quantization == "nf4-dq":
+            scales = self.scales.to(torch.float32) + self.offset  # type: ignore[operator]
+            del scales
+        return torch.empty(self.out_features, self.in_features, dtype=self.dtype, device=self.weight.device)  # type: ignore[arg-type]
+
+
+class _Product(torch.autograd.Function):
+    """MatMul4Bit and MatMul8bitLt (bitsandbytes/autograd/_functions.py): dequantized anew in both directions."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, layer: QuantizedLinear) -> Tensor:  # noqa: A002
+        ctx.layer = layer
+        if layer.quantization == "int8":
+            return _int8_product(input, layer)
+        return torch.nn.functional.linear(input, layer.dequantize())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return torch.matmul(gradient, ctx.layer.dequantize().to(gradient.dtype)), None
+
+
+def _int8_product(input: Tensor, layer: QuantizedLinear) -> Tensor:  # noqa: A002
+    """Rows quantized to int8 with their scales, the product in int32, then scaled to 16 bits."""
+    rows = input.reshape(-1, layer.in_features)
+    quantized = torch.empty_like(rows, dtype=torch.int8)
+    scales = torch.empty(rows.shape[0], dtype=torch.float32, device=rows.device)
+    product = torch.empty(rows.shape[0], layer.out_features, dtype=torch.int32, device=rows.device)
+    output = product.to(layer.dtype)
+    del quantized, scales, product
+    return output.reshape(*input.shape[:-1], layer.out_features)
+
+
+def quantize(model: nn.Module, recipe: Recipe) -> None:
+    """Replace the linears that transformers hands to bitsandbytes (all but the output head) in a wrapped model,
+    and prepare the rest as PEFT's `prepare_model_for_kbit_training` does, if the recipe says so."""
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    dtype = getattr(torch, recipe.weights_dtype)
+    for path, parent in list(model.named_modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear and child is not head and ".lora_" not in f".{path}.":
+                setattr(parent, name, QuantizedLinear(child, recipe.quantization, dtype))
+    _adapt(model)
+    if recipe.kbit_preparation:
+        for path, parameter in model.named_parameters():
+            if ".lora_" not in path and parameter.is_floating_point():
+                parameter.data = parameter.data.to(torch.float32)
+
+
+def _adapt(model: nn.Module) -> None:
+    """Give PEFT's wrappers around quantized linears the forward pass that they have around bitsandbytes' own."""
+    from peft.tuners.lora.layer import Linear
+
+    class Adapted(Linear):
+        """peft/tuners/lora/bnb.py, `Linear4bit.forward` and `Linear8bitLt.forward`."""
+
+        def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            result = self.base_layer(x)
+            if self.base_layer.quantization != "int8":
+                result = result.clone()
+            for name in self.active_adapters:
+                expected = result.dtype
+                if not torch.is_autocast_enabled():
+                    x = self._cast_input_dtype(x, self.lora_A[name].weight.dtype)
+                dropped = self.lora_dropout[name](x)
+                output = self.lora_B[name](self.lora_A[name](dropped)) * self.scaling[name]
+                result = result + output.to(expected)
+            return result  # type: ignore[no-any-return]
+
+    for module in model.modules():
+        if type(module) is Linear and isinstance(module.base_layer, QuantizedLinear):
+            module.__class__ = Adapted
