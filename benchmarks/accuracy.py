@@ -23,6 +23,7 @@ from lplan.planner.simulation import Surroundings, simulate
 from lplan.planner.tracing.trace import trace
 
 from .machine_info import store
+from .older import applied
 from .truth import Row, a100_rows, t4_rows
 
 READ = ("allocated", "reserved", "process")
@@ -48,31 +49,31 @@ class Predictor:
     """Traces each graph once."""
 
     def __init__(self) -> None:
-        self.known: list[tuple[str, Any, Footprint]] = []
+        self.known: list[tuple[Any, Footprint]] = []
 
     def predict(self, row: Row) -> Result:
         """Peaks of the row's run, without an end of memory, as it had."""
         shape, usual = shape_of(row.recipe), surroundings(row.recipe, row.gpu)
-        around = Surroundings(
-            workspace_bytes=usual.workspace_bytes, warm_up=row.warm_up, clears_cache=False
-        )
+        around = Surroundings(workspace_bytes=usual.workspace_bytes, warm_up=row.warm_up, clears_cache=False)
         peaks = simulate(self._footprint(row), shape, around, CachingAllocator())
         reserved = max(peak.reserved_bytes for peak in peaks.values())
         predicted = {
             "allocated": max(peaks[name].allocated_bytes for name in ("first step", "steady step")),
             "reserved": reserved,
             "process": reserved + context_bytes(row.gpu),
-            "loaded": peaks["wrap"].allocated_bytes,
+            "loaded": peaks["wrap" if "wrap" in peaks else "load"].allocated_bytes,
         }
         return Result(row.name, row.group, row.measured, predicted)
 
     def _footprint(self, row: Row) -> Footprint:
         shape, graph = shape_of(row.recipe), row.recipe.graph()
-        for model, known, footprint in self.known:
-            if (model, known) == (row.model, graph) and footprint.holds(shape):
+        key = (row.model, row.rules, graph)
+        for known, footprint in self.known:
+            if known == key and footprint.holds(shape):
                 return footprint
-        footprint = trace(row.config, row.recipe, shape)
-        self.known.append((row.model, graph, footprint))
+        with applied(row.rules):
+            footprint = trace(row.config, row.recipe, shape)
+        self.known.append((key, footprint))
         return footprint
 
 
@@ -120,7 +121,9 @@ def main() -> None:
     if chosen.rows:
         for result in sorted(results, key=lambda r: r.error("allocated") or 0):
             shown = "  ".join(
-                f"{what} {error:+.2f}" for what in (*READ, "loaded") if (error := result.error(what)) is not None
+                f"{what} {error:+.2f}"
+                for what in (*READ, "loaded")
+                if (error := result.error(what)) is not None
             )
             console.print(f"{shown}  {result.name}", soft_wrap=True)
     console.print(summary(results))

@@ -15,6 +15,8 @@ from lplan.profiles.hardware import Gpu
 from lplan.profiles.named import find_hardware
 from lplan.profiles.units import MIB
 
+from .older import EARLY_FLOAT, SHIFTED, TRL_CASTS
+
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
 
 
@@ -32,6 +34,8 @@ class Row:
     measured: Mapping[str, int]
     step_s: float | None = None
     warm_up: bool = False
+    rules: tuple[str, ...] = ()
+    """What its library versions did otherwise than ours (benchmarks.older)."""
     source: str = field(compare=False, default="")
 
 
@@ -104,8 +108,16 @@ def a100_rows() -> Iterator[Row]:
             gpu=gpu,
             measured={"allocated": line["measured_bytes"]},
             warm_up=quantization != "none",
+            rules=_rules(line, recipe),
             source=line["source"],
         )
+
+
+def _rules(line: Mapping[str, Any], recipe: Recipe) -> tuple[str, ...]:
+    found = [SHIFTED] if "transformers 4.48" in line["framework"] else [EARLY_FLOAT, SHIFTED]
+    if recipe.quantization != "none" and recipe.kbit_preparation:
+        found.append(TRL_CASTS)
+    return tuple(found)
 
 
 _QUANTIZATION = {"none": "none", "bitsandbytes nf4": "nf4-dq"}
