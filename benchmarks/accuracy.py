@@ -86,15 +86,12 @@ def rows(only: str | None) -> Iterator[Row]:
 
 def summary(results: Sequence[Result]) -> Table:
     """Errors by group, worst under-prediction first."""
-    table = Table("rows", "n", title="predicted against measured, in % of the measurement", pad_edge=False)
+    table = Table("rows", "n", title="error in % of the measurement: mean of |error| (lowest to highest)")
     for what in READ:
-        table.add_column(f"{what}\nmean |error|", justify="right")
-        table.add_column("lowest", justify="right")
-        table.add_column("highest", justify="right")
+        table.add_column(what, justify="right")
     groups = {result.group: [r for r in results if r.group == result.group] for result in results}
     for name, members in sorted(groups.items(), key=lambda item: _lowest(item[1])):
-        cells = [cell for what in READ for cell in _cells(members, what)]
-        table.add_row(name, str(len(members)), *cells)
+        table.add_row(name, str(len(members)), *(_cell(members, what) for what in READ))
     return table
 
 
@@ -102,11 +99,11 @@ def _lowest(results: Iterable[Result]) -> float:
     return min(error for result in results if (error := result.error("allocated")) is not None)
 
 
-def _cells(results: Iterable[Result], what: str) -> tuple[str, str, str]:
+def _cell(results: Iterable[Result], what: str) -> str:
     errors = [error for result in results if (error := result.error(what)) is not None]
     if not errors:
-        return "", "", ""
-    return f"{mean(map(abs, errors)):.2f}", f"{min(errors):+.2f}", f"{max(errors):+.2f}"
+        return ""
+    return f"{mean(map(abs, errors)):.2f} ({min(errors):+.2f} to {max(errors):+.2f})"
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ LARGE_SEGMENT = 20 * MIB
 LARGE_SIZE = 10 * MIB
 SEGMENT_ROUNDING = 2 * MIB
 _TOP = 1 << 47
-"""The driver places each new segment below the last one: of blocks of one size the youngest segment's is taken first.
-Measured on a T4: with addresses in this order ten of ten runs reserve to the MiB what is simulated, in the other two."""
+"""The driver places each new segment below the last one, so of blocks of one size the youngest segment's goes first:
+with addresses in this order runs on a T4 reserve to the MiB what is simulated (docs/log.md, 23 November 2026)."""
 
 
 class OutOfMemoryError(Exception):

@@ -93,7 +93,7 @@ class _Phases:
         reclaimable = self._conversion_bytes() if name == "load" else 0
         runtime = baseline.anonymous_bytes + baseline.file_bytes + extra.anonymous_bytes + extra.file_bytes
         parts = {**live, "runtime": runtime + reclaimable}
-        slack = self._slack(name, live, file_tensors)
+        slack, doubtful = self._slack(name, live)
         if slack:
             parts["allocator slack"] = slack
         components = {part: parts[part] for part in COMPONENTS if parts.get(part)}
@@ -102,7 +102,7 @@ class _Phases:
         files = baseline.file_bytes + extra.file_bytes + file_tensors + reclaimable
         return PhaseEstimate(
             name=name,
-            peak=ByteRange(low_bytes=low, expected_bytes=expected, high_bytes=high + slack),
+            peak=ByteRange(low_bytes=low, expected_bytes=expected, high_bytes=high + doubtful),
             components=components,
             anonymous_bytes=expected - files,
             file_bytes=files,
@@ -133,15 +133,18 @@ class _Phases:
         pretrained = self.recipe.init == "pretrained" and self.situation.model.weights.format != "none"
         return self.situation.model.weights.total_bytes if pretrained and not self.mapped else 0
 
-    def _slack(self, name: str, live: Mapping[str, int], file_tensors: int) -> int:
-        """What glibc's default allocator keeps of freed activations (docs/memory-model.md)."""
+    def _slack(self, name: str, live: Mapping[str, int]) -> tuple[int, int]:
+        """What glibc's default allocator keeps of freed activations (docs/memory-model.md), and how much of it may
+        come on top."""
         if self.recipe.allocator == "pinned" or name not in _AFTER_WRAPPING:
-            return 0
+            return 0, 0
         own = _transient(live)
         if name in STEPS:
-            return int(own * _DEFAULT_ALLOCATOR_SHARE)
-        steps = _transient(self._live(STEPS[-1])) * (1 + _DEFAULT_ALLOCATOR_SHARE)
-        return max(0, int(steps * _DEFAULT_ALLOCATOR_KEEPS) - own)
+            share = int(own * _DEFAULT_ALLOCATOR_SHARE)
+            return share, share
+        steps = _transient(self._live(STEPS[-1]))
+        kept = int(steps * (1 + _DEFAULT_ALLOCATOR_SHARE) * _DEFAULT_ALLOCATOR_KEEPS)
+        return max(0, kept - own), int(steps * _DEFAULT_ALLOCATOR_SHARE)
 
 
 def _transient(live: Mapping[str, int]) -> int:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log
 from typing import Any
@@ -21,42 +21,55 @@ from .store import FootprintStore
 class Rates:
     """Rates of one machine with a number of threads under one allocator."""
 
-    matmul_flop_per_s: Mapping[str, Mapping[int, float]]
-    """By dtype and width."""
+    matmul_flop_per_s: Mapping[str, Mapping[int, Mapping[int, float]]]
+    """By dtype, width and rows (tokens of a micro batch)."""
     traffic_bytes_per_s: float
     random_elements_per_s: float
     op_s: float
 
-    def matmul(self, dtype: str, width: int) -> float:
-        """FLOP/s at a width, interpolated on a logarithmic scale between the measured ones."""
-        measured = sorted(self.matmul_flop_per_s[dtype].items())
-        (narrow, slow), (wide, fast) = measured[0], measured[-1]
-        share = min(1.0, max(0.0, log(width / narrow) / log(wide / narrow)))
-        return slow + share * (fast - slow)
+    def matmul(self, dtype: str, width: int, rows: float) -> float:
+        """FLOP/s of a product, interpolated on logarithmic scales between the measured ones."""
+        by_width = self.matmul_flop_per_s[dtype]
+        return _between({at: _between(by_rows, rows) for at, by_rows in by_width.items()}, width)
+
+
+def _between(measured: Mapping[int, float], at: float) -> float:
+    (low, slow), (high, fast) = min(measured.items()), max(measured.items())
+    if low == high:
+        return slow
+    share = min(1.0, max(0.0, log(at / low) / log(high / low)))
+    return slow + share * (fast - slow)
 
 
 def measured_rates(allocator: Allocator, threads: int, store: FootprintStore | None = None) -> Rates:
-    """This machine's rates: from the cache, or measured now (a few seconds)."""
+    """This machine's rates: from the cache, or measured now (some ten seconds).
+
+    Matrix products don't know the allocator, so they are measured once.
+    """
     store = store or FootprintStore()
-    name = f"rates-{allocator}-{threads}"
+    products = _known(store, f"products-{threads}", lambda: _measure("pinned", threads, "products"))
+    memory = _known(store, f"rates-{allocator}-{threads}", lambda: _measure(allocator, threads, "memory"))
+    by_dtype = {
+        dtype: {
+            int(width): {int(rows): rate for rows, rate in by_rows.items()}
+            for width, by_rows in by_width.items()
+        }
+        for dtype, by_width in products.items()
+    }
+    return Rates(**memory, matmul_flop_per_s=by_dtype)
+
+
+def _known(store: FootprintStore, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     found = store.find_fact(name)
     if found is None:
-        found = _measure(allocator, threads)
+        found = measure()
         store.keep_fact(name, found)
-    return _rates(found)
+    return found
 
 
-def _rates(data: Mapping[str, Any]) -> Rates:
-    by_dtype = {
-        dtype: {int(width): rate for width, rate in rates.items()}
-        for dtype, rates in data["matmul_flop_per_s"].items()
-    }
-    return Rates(**{**data, "matmul_flop_per_s": by_dtype})
-
-
-def _measure(allocator: Allocator, threads: int) -> dict[str, Any]:
+def _measure(allocator: Allocator, threads: int, kind: str) -> dict[str, Any]:
     run = subprocess.run(
-        [sys.executable, "-m", "lplan.planner.tracing.selftest", str(threads)],
+        [sys.executable, "-m", "lplan.planner.tracing.selftest", str(threads), kind],
         env={**os.environ, **environment_of(allocator, threads=threads), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True, text=True, check=False,
     )  # fmt: skip

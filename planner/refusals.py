@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..profiles.errors import UsageError
 
-if TYPE_CHECKING:
-    from .recipe import Recipe
-
-_Rule = tuple[Callable[["Recipe"], bool], str, str]
+_Rule = tuple[Callable[[Any], bool], str, str]
 
 _RULES: tuple[_Rule, ...] = (
     (
@@ -71,8 +68,8 @@ _RULES: tuple[_Rule, ...] = (
 )  # fmt: skip
 
 
-def require_supported(recipe: Recipe) -> None:
-    """Raises UsageError, with the reason, for a combination that cannot run."""
+def require_supported(recipe: Any) -> None:
+    """Raises UsageError, with the reason, for a combination of a planner.recipe.Recipe that cannot run."""
     for applies, reason, hint in _RULES:
         if applies(recipe):
             raise UsageError(reason, hint=hint)

@@ -123,7 +123,8 @@ def bf16_is_better(task: Task) -> bool:
     """Whether bf16 wins in time as it does in memory, by the measured matrix products: then fp32 need not be priced."""
     width = hidden_size(task.situation.model.config)
     rates = task.rates["pinned"]
-    return rates.matmul("bfloat16", width) > rates.matmul("float32", width)
+    rows = task.start.batch_size * task.start.seq_len
+    return rates.matmul("bfloat16", width, rows) > rates.matmul("float32", width, rows)
 
 
 def _divisors(number: int) -> tuple[int, ...]:

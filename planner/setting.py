@@ -94,25 +94,16 @@ def rates_of(hardware: Hardware, threads: int) -> Mapping[Allocator, Rates]:
     For a named machine without bf16 instructions its bf16 products are taken to be as slow as they are there.
     """
     allocators: tuple[Allocator, ...] = ("pinned", "default")
-    measured = _same_products({allocator: measured_rates(allocator, threads) for allocator in allocators})
+    measured = {allocator: measured_rates(allocator, threads) for allocator in allocators}
     if hardware.name == THIS_MACHINE or hardware.computes_bf16:
         return measured
     return {allocator: _without_bf16(rates) for allocator, rates in measured.items()}
 
 
-def _same_products(measured: Mapping[Allocator, Rates]) -> dict[Allocator, Rates]:
-    """Matrix products don't know the allocator: of two measurements the faster one was disturbed less."""
-    best = {
-        dtype: {
-            width: max(rates.matmul_flop_per_s[dtype][width] for rates in measured.values())
-            for width in rates_by_width
-        }
-        for dtype, rates_by_width in next(iter(measured.values())).matmul_flop_per_s.items()
-    }
-    return {allocator: replace(rates, matmul_flop_per_s=best) for allocator, rates in measured.items()}
-
-
 def _without_bf16(rates: Rates) -> Rates:
     by_dtype = dict(rates.matmul_flop_per_s)
-    slow = {width: rate * BF16_WITHOUT_INSTRUCTIONS for width, rate in by_dtype["float32"].items()}
+    slow = {
+        width: {rows: rate * BF16_WITHOUT_INSTRUCTIONS for rows, rate in by_rows.items()}
+        for width, by_rows in by_dtype["float32"].items()
+    }
     return replace(rates, matmul_flop_per_s={**by_dtype, "bfloat16": slow})

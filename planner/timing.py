@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from .estimating import shape_of
 from .footprint import Footprint
 from .plan import Schedule, TimeEstimate
-from .polynomial import Shape
+from .polynomial import MONOMIALS, Shape
 from .rates import Rates
 from .recipe import LOSS_CHUNK, Recipe
 from .tokens import TokenLengths, round_up
@@ -46,9 +46,9 @@ def predict_time(
         name: _at(part.base, part.per_unit, values, footprint.extra_units)
         for name, part in footprint.work.items()
     }
-    step_s = recipe.accumulation * _seconds(work, "micro", rates, width) + _seconds(
-        work, "optimizer", rates, width
-    )
+    rows = values[MONOMIALS.index("BS")]
+    micro_s, optimizer_s = (_seconds(work, group, rates, width, rows) for group in ("micro", "optimizer"))
+    step_s = recipe.accumulation * micro_s + optimizer_s
     samples = len(lengths.total) if lengths is not None else recipe.effective_batch
     mean_tokens = sum(lengths.total) / samples if lengths is not None else recipe.seq_len
     steps = schedule.max_steps or max(1, round(schedule.epochs * -(-samples // recipe.effective_batch)))
@@ -64,14 +64,14 @@ def _at(base: Sequence[int], per_unit: Sequence[int], values: Sequence[float], e
     return sum((b + extra * u) * v for b, u, v in zip(base, per_unit, values, strict=True))
 
 
-def _seconds(work: Mapping[str, float], group: str, rates: Rates, width: int) -> float:
+def _seconds(work: Mapping[str, float], group: str, rates: Rates, width: int, rows: float) -> float:
     seconds = 0.0
     for name, amount in work.items():
         owner, kind, *dtype = name.split()
         if owner != group:
             continue
         if kind in ("matmul", "attention"):
-            seconds += amount / rates.matmul(dtype[0], width)
+            seconds += amount / rates.matmul(dtype[0], width, rows)
         elif kind == "traffic":
             seconds += amount / rates.traffic_bytes_per_s
         elif kind == "random":

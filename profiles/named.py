@@ -59,5 +59,5 @@ def _gpu(row: Mapping[str, Any]) -> Gpu:
         memory_bytes=row["memory_bytes"],
         free_bytes=None,
         capability=(major, minor),
-        multiprocessors=row.get("multiprocessors"),
+        multiprocessors=row["multiprocessors"],
     )

@@ -26,12 +26,22 @@ _SHORT_HEADS = {"first step": "first\nstep", "steady step": "steady\nstep", "eva
 
 _UNUSUAL = {
     ("adapter_dtype", "base"): "adapters in the base's dtype",
+    ("optimizer", "adamw-8bit"): "8-bit AdamW",
+    ("optimizer", "paged-adamw"): "paged AdamW",
+    ("optimizer", "paged-adamw-8bit"): "paged 8-bit AdamW",
+    ("optimizer", "adafactor"): "Adafactor",
+    ("optimizer", "lion"): "Lion",
     ("optimizer", "sgd"): "SGD",
+    ("optimizer", "sgd-momentum"): "SGD with momentum",
     ("attention", "eager"): "eager attention",
+    ("attention", "flash"): "flash-attention",
     ("loss", "supervised"): "supervised loss",
     ("loss", "chunked"): "chunked loss",
     ("init", "random"): "random weights",
-    ("allocator", "default"): "default allocator",
+}
+_UNUSUAL_ON = {
+    "cpu": {("allocator", "default"): "default allocator"},
+    "cuda": {("allocator", "expandable"): "expandable segments"},
 }
 
 _ENFORCED = {
@@ -129,7 +139,8 @@ def recipe_phrase(recipe: Recipe) -> tuple[str, ...]:
         f"{recipe.batch_size} × {recipe.seq_len} tokens",
         f"checkpointing {recipe.checkpointing}",
     )
-    unusual = (text for (knob, value), text in _UNUSUAL.items() if getattr(recipe, knob) == value)
+    texts = {**_UNUSUAL, **_UNUSUAL_ON[recipe.device]}
+    unusual = (text for (knob, value), text in texts.items() if getattr(recipe, knob) == value)
     return (*usual, *unusual)
 
 

@@ -100,6 +100,14 @@ def quantize(model: nn.Module, recipe: Recipe) -> None:
                 parameter.data = parameter.data.to(torch.float32)
 
 
+def parameter_sizes(model: nn.Module) -> Iterator[tuple[str, int]]:
+    """Names and elements of a model's parameters, the quantized ones as they were before."""
+    yield from ((name, parameter.numel()) for name, parameter in model.named_parameters())
+    for path, module in model.named_modules():
+        if isinstance(module, QuantizedLinear):
+            yield f"{path}.weight", module.in_features * module.out_features
+
+
 def _adapt(model: nn.Module) -> None:
     """Give PEFT's wrappers around quantized linears the forward pass that they have around bitsandbytes' own."""
     from peft.tuners.lora.layer import Linear

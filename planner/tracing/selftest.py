@@ -1,4 +1,4 @@
-"""Measures how fast this machine computes and moves memory: `python -m lplan.planner.tracing.selftest THREADS`.
+"""Measures how fast this machine computes and moves memory: `python -m lplan.planner.tracing.selftest THREADS KIND`.
 
 Prints one JSON object. Run under the allocator settings whose rates are wanted: fresh pages are part of the cost.
 """
@@ -9,12 +9,16 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 WIDTHS = (512, 2048)
-_TOKENS = 256
+ROWS = (128, 1024)
+"""Tokens of a micro batch: few of them leave a product waiting for its weights."""
+_WEIGHTS_BYTES = 1 << 26
+"""Weights that take turns, more than caches hold: in training each is used once a pass."""
 _SECONDS_EACH = 0.25
 _LARGE = 1 << 22
 """Elements of a tensor that no cache holds."""
@@ -24,37 +28,51 @@ _OPS_A_LINK = 4
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print: what products cost, or (argument "memory") what memory and calls do."""
     torch.set_num_threads(int(sys.argv[1]))
     with torch.no_grad():
-        rates = {
-            "matmul_flop_per_s": {
-                dtype: {str(width): _matmul(width, getattr(torch, dtype)) for width in WIDTHS}
-                for dtype in ("float32", "bfloat16")
-            },
-            "traffic_bytes_per_s": _traffic(),
-            "random_elements_per_s": _random(),
-            "op_s": _op(),
+        print(json.dumps(_memory() if sys.argv[2] == "memory" else _products()))  # noqa: T201
+
+
+def _products() -> dict[str, Any]:
+    return {
+        dtype: {
+            str(width): {str(rows): _matmul(width, rows, getattr(torch, dtype)) for rows in ROWS}
+            for width in WIDTHS
         }
-    print(json.dumps(rates))  # noqa: T201
+        for dtype in ("float32", "bfloat16")
+    }
 
 
-def _best_s(run: Callable[[], object]) -> float:
+def _memory() -> dict[str, float]:
+    return {"traffic_bytes_per_s": _traffic(), "random_elements_per_s": _random(), "op_s": _op()}
+
+
+def _best_s(run: Callable[[], object], least: int = 3) -> float:
     """The fastest of many: other programs only ever add to a time."""
     run()
     times: list[float] = []
     end = time.perf_counter() + _SECONDS_EACH
-    while len(times) < 3 or time.perf_counter() < end:
+    while len(times) < least or time.perf_counter() < end:
         began = time.perf_counter()
         run()
         times.append(time.perf_counter() - began)
     return min(times)
 
 
-def _matmul(width: int, dtype: torch.dtype) -> float:
-    tokens = torch.randn(_TOKENS, width).to(dtype)
-    weight = torch.randn(width * 3, width).to(dtype)
-    return 2 * _TOKENS * width * width * 3 / _best_s(lambda: F.linear(tokens, weight))
+def _matmul(width: int, rows: int, dtype: torch.dtype) -> float:
+    """FLOP/s of a frozen linear forward and of its input's gradient, weights fresh from memory."""
+    tokens = torch.randn(rows, width).to(dtype)
+    size_bytes = width * width * tokens.element_size()
+    weights = [torch.randn(width, width).to(dtype) for _ in range(_WEIGHTS_BYTES // size_bytes)]
+
+    def run() -> None:
+        for weight in weights:
+            F.linear(tokens, weight)
+        for weight in weights:
+            torch.mm(tokens, weight)
+
+    return 4 * rows * width * width * len(weights) / _best_s(run, least=2)
 
 
 def _traffic() -> float:

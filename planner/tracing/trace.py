@@ -20,6 +20,7 @@ from .device import STAND_INS, StandIn, on_device, prepare_device
 from .loading import layer_of
 from .model import build, first_line, make_config, wrap
 from .objective import output_head
+from .quantized import parameter_sizes
 from .shapes import CHUNKS, Lengths, lengths_around, prime_shapes
 from .step import TracedStep
 from .tracker import Storage, StorageTracker
@@ -191,8 +192,10 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         target_modules=_target_modules(model),
         phases={name: found[name] for name in ("first step", "steady step", "evaluation")},
         work=total_work(recording.tracker, depth, recording.shape if shape is None else None),
-        parameters=_count((p for p in model.named_parameters() if ".lora_" not in p[0]), depth),
-        trainable_parameters=_count((p for p in model.named_parameters() if p[1].requires_grad), depth),
+        parameters=_count((size for size in parameter_sizes(model) if ".lora_" not in size[0]), depth),
+        trainable_parameters=_count(
+            ((n, p.numel()) for n, p in model.named_parameters() if p.requires_grad), depth
+        ),
         embedding_bytes=embeddings.weight.nbytes,
         shared_head=shared,
         chunkable=recording.chunkable,
@@ -212,9 +215,9 @@ def _target_modules(model: nn.Module) -> tuple[str, ...]:
     return tuple(sorted(config["default"].target_modules)) if config else ()
 
 
-def _count(named: Iterable[tuple[str, nn.Parameter]], depth: Depth) -> Linear:
+def _count(sizes: Iterable[tuple[str, int]], depth: Depth) -> Linear:
     total = repeated = 0
-    for name, parameter in named:
-        total += parameter.numel()
-        repeated += parameter.numel() if depth.unit(layer_of(name)) == REPEATED else 0
+    for name, size in sizes:
+        total += size
+        repeated += size if depth.unit(layer_of(name)) == REPEATED else 0
     return Linear(term("1", total), term("1", repeated))

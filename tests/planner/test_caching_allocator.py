@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,7 +86,7 @@ def test_nothing_is_lost_or_counted_twice(requests, expandable):
         assert allocator.allocated == sum(block.size for block in held)
         assert allocator.allocated <= allocator.reserved
         spans = sorted((b.address, b.address + b.size) for b in held)
-        assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in pairwise(spans))
     for block in held:
         allocator.release(block)
     assert allocator.allocated == 0

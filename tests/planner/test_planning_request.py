@@ -17,6 +17,7 @@ from lplan.planner.request import (
 )
 from lplan.planner.tokens import TokenLengths
 from lplan.profiles.errors import UsageError
+from lplan.profiles.named import find_hardware
 
 
 def request(**asked):
@@ -96,28 +97,52 @@ def test_target_modules_that_name_nothing(text):
 
 
 @pytest.mark.parametrize(
-    "asked",
+    ("asked", "why"),
     [
-        {"method": "qlora"},
-        {"precision": "fp16"},
-        {"precision": "fp16-amp"},
-        {"attention": "flash"},
-        {"padding": "packed"},
-        {"quantization": "nf4"},
-        {"kbit_preparation": "on"},
-        {"offload": ("activations", "weights")},
+        ({"method": "qlora"}, "slower and no smaller in practice on a CPU"),
+        ({"quantization": "nf4"}, "slower and no smaller in practice on a CPU"),
+        ({"precision": "fp16"}, "CPUs compute bf16 or fp32"),
+        ({"precision": "fp16-amp"}, "CPUs compute bf16 or fp32"),
+        ({"attention": "flash"}, "needs a GPU"),
+        ({"optimizer": "adamw-8bit"}, "kernels for GPUs"),
+        ({"allocator": "expandable"}, "CUDA's"),
+        ({"padding": "packed"}, "not planned yet"),
+        ({"offload": ("activations", "weights")}, "not planned yet"),
     ],
 )
-def test_what_a_cpu_has_not(asked):
-    (knob,) = asked
-    with pytest.raises(UsageError, match=f"--{knob.replace('_', '-')} .* is not available") as caught:
+def test_what_a_cpu_has_not(asked, why):
+    with pytest.raises(UsageError, match=why) as caught:
         request(**asked)
     assert caught.value.hint
 
 
 @pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"method": "qlora", "quantization": "none"}, "needs a quantization"),
+        ({"method": "full", "quantization": "nf4"}, "cannot be trained"),
+        ({"precision": "fp16", "method": "full"}, "unscaled"),
+        ({"precision": "fp16", "adapter_dtype": "base"}, "unscaled"),
+        ({"attention": "flash", "precision": "fp32"}, "fp16 and bf16 only"),
+        ({"allocator": "pinned"}, "for CPUs"),
+    ],
+)
+def test_what_a_gpu_has_not(asked, why):
+    with pytest.raises(UsageError, match=why) as caught:
+        make_request(asked, find_hardware("t4"), device="cuda")
+    assert caught.value.hint
+
+
+def test_qlora_and_quantization_stand_for_each_other():
+    t4 = find_hardware("t4")
+    for asked in ({"method": "qlora"}, {"quantization": "nf4"}, {"method": "lora", "quantization": "nf4"}):
+        recipe = make_request(asked, t4, device="cuda").recipe
+        assert (recipe.method, recipe.quantization) == ("qlora", "nf4")
+
+
+@pytest.mark.parametrize(
     "asked",
-    [{"quantization": "none"}, {"offload": ()}, {"offload": ("none",)}, {"kbit_preparation": "off"}],
+    [{"quantization": "none"}, {"offload": ()}, {"offload": ("none",)}],
 )
 def test_asking_for_none_of_it_is_no_request(asked):
     assert request(**asked).recipe == request().recipe

@@ -48,6 +48,10 @@ def test_every_row_is_a_machine(name: str) -> None:
         ("codespaces-4core", 16 * GIB),
         ("colab-cpu", 13 * GIB),  # n1-highmem-2
         ("t4", 13 * GIB),
+        ("colab-t4", 13 * GIB),
+        ("a10g", 16 * GIB),  # g5.xlarge
+        ("a100-40gb", 85 * GIB),  # a2-highgpu-1g
+        ("rtx-4090", 32 * GIB),
     ],
 )
 def test_host_memory_is_a_little_less_than_installed(name: str, installed_bytes: int) -> None:
@@ -60,9 +64,58 @@ def test_t4_is_what_torch_reports() -> None:
     (gpu,) = machine.gpus
     assert machine.device == "cuda"
     assert gpu.capability == (7, 5)
+    assert gpu.multiprocessors == 40
     assert gpu.memory_bytes == 14912 * MIB
     # CUDA's own messages: "GPU 0 has a total capacity of 14.56 GiB".
     assert round(gpu.memory_bytes / GIB, 2) == 14.56
+
+
+# What the box says, in GiB, and the compute capability (developer.nvidia.com/cuda-gpus; gfx942 for AMD's).
+GPUS: dict[str, tuple[float, tuple[int, int]]] = {
+    "Tesla T4": (16, (7, 5)),
+    "Tesla P100-PCIE-16GB": (16, (6, 0)),
+    "Tesla V100-SXM2-16GB": (16, (7, 0)),
+    "Tesla V100-SXM2-32GB": (32, (7, 0)),
+    "NVIDIA L4": (24, (8, 9)),
+    "NVIDIA A10G": (24, (8, 6)),
+    "NVIDIA A100-SXM4-40GB": (40, (8, 0)),
+    "NVIDIA A100-SXM4-80GB": (80, (8, 0)),
+    "NVIDIA L40S": (48, (8, 9)),
+    "NVIDIA H100 80GB HBM3": (80, (9, 0)),
+    "NVIDIA H200": (141, (9, 0)),
+    "NVIDIA B200": (180, (10, 0)),
+    "NVIDIA GeForce RTX 3060": (12, (8, 6)),
+    "NVIDIA GeForce RTX 3090": (24, (8, 6)),
+    "NVIDIA GeForce RTX 4060 Ti": (16, (8, 9)),
+    "NVIDIA GeForce RTX 4070": (12, (8, 9)),
+    "NVIDIA GeForce RTX 4080": (16, (8, 9)),
+    "NVIDIA GeForce RTX 4090": (24, (8, 9)),
+    "NVIDIA GeForce RTX 5090": (32, (12, 0)),
+    "NVIDIA RTX A6000": (48, (8, 6)),
+    "AMD Instinct MI300X": (192, (9, 4)),
+}
+WITH_GPUS = [name for name, row in ROWS.items() if "gpus" in row]
+
+
+@pytest.mark.parametrize("name", WITH_GPUS)
+def test_every_gpu_is_one_that_is_sold(name: str) -> None:
+    for row, gpu in zip(ROWS[name]["gpus"], named_hardware()[name].gpus, strict=True):
+        assert row.keys() == {"name", "memory_bytes", "capability", "multiprocessors"}
+        box_gib, capability = GPUS[gpu.name]
+        assert 0.9 < gpu.memory_bytes / (box_gib * GIB) < 1
+        assert gpu.capability == capability
+        assert isinstance(gpu.multiprocessors, int)
+        assert 20 <= gpu.multiprocessors <= 304
+
+
+def test_every_known_gpu_has_a_machine() -> None:
+    assert {gpu.name for name in WITH_GPUS for gpu in named_hardware()[name].gpus} == GPUS.keys()
+
+
+def test_one_gpu_is_the_same_in_every_machine() -> None:
+    (t4,) = find_hardware("t4").gpus
+    assert find_hardware("colab-t4").gpus == (t4,)
+    assert find_hardware("kaggle-2xt4").gpus == (t4, t4)
 
 
 def test_no_named_cpu_claims_bf16() -> None:
