@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from .planner.events import Outcome
+    from .planner.foreign.formats import Reading
     from .planner.plan import Plan
-    from .planner.search import Task
+    from .planner.task import Task
     from .planner.tracer import Progress
     from .trainer.prepare import Prepared
     from .trainer.run_folder import RunFolder
@@ -123,22 +124,36 @@ def cli(context: click.Context, debug: bool) -> None:
 
 
 @cli.command()
-@_MODEL
+@click.option("--model", metavar="NAME|HUB_ID|DIR", help=_MODEL_HELP)
+@_TRUST
+@click.option(
+    "--from",
+    "from_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A configuration of Hugging Face's Trainer, TRL, axolotl or LLaMA-Factory; flags override it.",
+)
 @_MACHINE
 @_KNOBS
 @_JSON
-def estimate(model: str, trust_remote_code: bool, as_json: bool, **asked: Any) -> None:
+def estimate(
+    model: str | None, trust_remote_code: bool, from_file: Path | None, as_json: bool, **asked: Any
+) -> None:
     """Price a configuration, phase by phase, before anything is downloaded."""
     from .planner.pricing import price
     from .planner.setting import understand
 
+    model, asked, reading = _with_file(model, asked, from_file)
     request, situation = understand(model, asked, trust_remote_code=trust_remote_code)
     with _patience("tracing the model"):
         result = price(request, situation)
+    for line in reading.lines() if reading else ():
+        _console(stderr=True).print(line, markup=False, emoji=False)
     if as_json:
         from .planner.documents import estimate_document
 
-        _print_json(estimate_document(result))
+        origin = {"from": reading.document()} if reading else {}
+        _print_json({**estimate_document(result), **origin})
     else:
         from .report.estimate import estimate_view
 
@@ -274,6 +289,23 @@ def _planned(
     with _patience("measuring this machine and tracing the model (kept for the next time)") as progress:
         task, plan = plan_for(request, situation, lengths=lengths, data=reference, progress=progress)
     return task, plan, data
+
+
+def _with_file(
+    model: str | None, asked: dict[str, Any], file: Path | None
+) -> tuple[str, dict[str, Any], Reading | None]:
+    """The model and what is asked for: by flags, and below them by another program's configuration."""
+    if file is None:
+        if model is None:
+            raise click.MissingParameter(param_hint="'--model'", param_type="option")
+        return model, asked, None
+    from .planner.foreign.formats import read_foreign
+
+    reading = read_foreign(file)
+    model = reading.model if model is None else model
+    if model is None:
+        raise UsageError(f"{file} names no model", hint="add --model NAME|HUB_ID|DIR")
+    return model, reading.under(asked), reading
 
 
 def _require_sources(model: str | None, plan_file: Path | None, asked: Mapping[str, Any]) -> str:

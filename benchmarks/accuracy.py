@@ -55,7 +55,7 @@ class Predictor:
         """Peaks of the row's run, without an end of memory, as it had."""
         shape, usual = shape_of(row.recipe), surroundings(row.recipe, row.gpu)
         around = Surroundings(workspace_bytes=usual.workspace_bytes, warm_up=row.warm_up, clears_cache=False)
-        peaks = simulate(self._footprint(row), shape, around, CachingAllocator())
+        peaks = simulate(self.footprint(row), shape, around, CachingAllocator())
         reserved = max(peak.reserved_bytes for peak in peaks.values())
         predicted = {
             "allocated": max(peaks[name].allocated_bytes for name in ("first step", "steady step")),
@@ -65,7 +65,8 @@ class Predictor:
         }
         return Result(row.name, row.group, row.measured, predicted)
 
-    def _footprint(self, row: Row) -> Footprint:
+    def footprint(self, row: Row) -> Footprint:
+        """Its graph, traced once."""
         shape, graph = shape_of(row.recipe), row.recipe.graph()
         key = (row.model, row.rules, graph)
         for known, footprint in self.known:

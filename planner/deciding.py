@@ -8,10 +8,12 @@ from typing import Any
 
 from ..profiles.machine import THIS_MACHINE
 from ..profiles.units import format_size
+from .floating import FLOATING
 from .plan import Decision, Rejected
 from .recipe import Recipe
-from .search import EQUALLY_FAST, FLOATING, Candidate, Found, Task
+from .search import EQUALLY_FAST, Candidate, Found
 from .settled import settled
+from .task import Task
 
 _NAMES: Mapping[str, str] = {
     "batch_size": "micro batch",
@@ -86,7 +88,7 @@ def _reason(task: Task, chosen: Candidate, knob: str, others: Sequence[Candidate
     if knob == "precision" and not others:
         return _why_precision(task, chosen.recipe)
     if not others:
-        return "the only choice here"
+        return _ALONE.get((knob, _text(knob, chosen.recipe)), "the only choice here")
     if not chosen.fits:
         return "needs least memory, and still too much"
     if not all(other.fits for other in others):
@@ -98,7 +100,15 @@ def _reason(task: Task, chosen: Candidate, knob: str, others: Sequence[Candidate
     return _because(task, knob, chosen.recipe) or "the fastest here; all would fit"
 
 
+_ALONE = {
+    ("allocator", "default"): "PyTorch's own default",
+    ("allocator", "expandable"): "nothing fits without: segments that grow leave fewer holes",
+}
+
+
 def _casting(recipe: Recipe) -> str:
+    if recipe.quantization != "none":
+        return "PEFT's adapters of quantized layers cast their inputs themselves"
     if recipe.adapter_dtype == "base" or recipe.precision == "fp32":
         return "adapters and inputs have the same dtype: there is nothing to cast"
     return "adapters are cast, not their inputs: same fp32 master weights, no fp32 copy of every input"
@@ -123,6 +133,9 @@ def _because(task: Task, knob: str, recipe: Recipe) -> str | None:
 
 def _why_precision(task: Task, recipe: Recipe) -> str:
     hardware = task.situation.hardware
+    if recipe.device == "cuda":
+        fastest = "the tensor cores' own dtype" if "bf16" in recipe.precision else "tensor cores without bf16"
+        return f"{fastest} on {hardware.gpus[0].name}"
     if recipe.precision == "fp32" and hardware.name != THIS_MACHINE and not hardware.computes_bf16:
         return f"{hardware.name} has no bf16 instructions"
     return "faster in this machine's own matrix products, as measured"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..profiles.hardware import Budget, Hardware
+from ..profiles.hardware import Budget, Gpu, Hardware
 from ..profiles.model import ModelProfile
 from .estimate import COMPONENTS, PHASES, ByteRange, Estimate, PhaseEstimate
 from .estimating_cuda import CudaRun
@@ -71,7 +71,7 @@ def make_estimate(recipe: Recipe, footprint: Footprint, situation: Situation) ->
         hardware=situation.hardware,
         budget=situation.budget,
         phases=phases,
-        assumptions=_assumptions(recipe, footprint, situation.model),
+        assumptions=_assumptions(recipe, footprint, situation),
         not_modelled=_not_modelled(recipe),
         versions=situation.versions,
     )
@@ -173,10 +173,10 @@ def _not_modelled(recipe: Recipe) -> tuple[str, ...]:
     return _NOT_MODELLED if recipe.allocator == "pinned" else (*_NOT_MODELLED, _DEFAULT_ALLOCATOR)
 
 
-def _on_the_gpu(recipe: Recipe) -> list[str]:
-    lines = [
-        f"attention by {_KERNELS[recipe.kernel] if recipe.attention != 'eager' else 'transformers (eager)'}"
-    ]
+def _on_the_gpu(recipe: Recipe, gpu: Gpu) -> list[str]:
+    attention = "transformers (eager)" if recipe.attention == "eager" else _KERNELS[recipe.kernel]
+    capability = ".".join(map(str, gpu.capability))
+    lines = [f"on {gpu.name} (compute capability {capability})", f"attention by {attention}"]
     if recipe.quantization != "none":
         lines.append(f"linears quantized on loading to {recipe.quantization} (bitsandbytes)")
     if recipe.optimizer.startswith("paged"):
@@ -192,10 +192,10 @@ _KERNELS = {
 }
 
 
-def _assumptions(recipe: Recipe, footprint: Footprint, model: ModelProfile) -> tuple[str, ...]:
-    lines = []
+def _assumptions(recipe: Recipe, footprint: Footprint, situation: Situation) -> tuple[str, ...]:
+    lines, model = [], situation.model
     if recipe.device == "cuda":
-        lines += _on_the_gpu(recipe)
+        lines += _on_the_gpu(recipe, situation.hardware.gpus[0])
     elif recipe.init == "random":
         lines.append("weights are made in memory, not loaded")
     elif model.weights.format == "none":

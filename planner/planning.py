@@ -6,29 +6,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..profiles.errors import LplanError, UsageError
+from ..profiles.errors import LplanError
 from ..profiles.machine import THIS_MACHINE
 from ..profiles.units import MIB, format_size
 from .deciding import decide
 from .estimating import Situation
+from .kernels import on_gpu
 from .plan import DataReference, Plan
 from .recipe import Recipe
 from .request import Request, fit_to_data, require_context
-from .search import Candidate, Task, search
+from .search import Candidate, search
 from .setting import rates_of
 from .settled import warmup_steps
+from .task import Task
 from .tokens import TokenLengths
 from .tracer import Progress
 
-_LEANER: Mapping[str, Any] = {
-    "batch_size": 1,
-    "checkpointing": "full",
-    "precision": "bf16",
-    "loss": "chunked",
-    "allocator": "pinned",
-    "method": "lora",
-}
+_LEANER: Mapping[str, Any] = {"batch_size": 1, "checkpointing": "full", "loss": "chunked", "method": "lora"}
 """The value of each knob that needs least, for knobs that the user may have set otherwise."""
+_LEANER_ON: Mapping[str, Mapping[str, Any]] = {
+    "cpu": {**_LEANER, "precision": "bf16", "allocator": "pinned"},
+    "cuda": {**_LEANER, "allocator": "expandable"},
+}
 _SHORTEST = 32
 _MULTIPLE = 16
 _MOST_CUT = 0.5
@@ -47,21 +46,19 @@ def plan_for(
 
     Measures this machine unless that is done already.
     """
-    if situation.budget.device == "cuda":
-        raise UsageError(
-            "plans for a GPU are not made yet: this version plans for CPUs",
-            hint="`lplan estimate` prices one configuration on a GPU; or give --ram SIZE",
-        )
     require_context(situation.model, request.recipe.seq_len if "seq_len" in request.given else None)
     if lengths is not None:
         request = fit_to_data(request, lengths)
+    if request.recipe.device == "cuda":
+        gpu = situation.hardware.gpus[0]
+        request = replace(request, recipe=on_gpu(request.recipe, gpu, situation.model.config))
     task = Task(
         situation=situation,
         start=request.recipe,
         given=request.given,
         schedule=request.schedule,
         lengths=lengths,
-        rates=rates_of(situation.hardware, request.recipe.threads),
+        rates=rates_of(situation, request.recipe.threads),
     )
     return task, make_plan(task, data, progress)
 
@@ -89,14 +86,27 @@ def what_would_help(task: Task, plan: Plan) -> tuple[str, ...]:
     """Changes that make the closest plan fit, each of them priced, in order of what they cost the result."""
     advice = [_larger_budget(plan)]
     advice += _leaner(task, plan)
+    advice += _quantized(task, plan)
     advice += _shorter(task, plan)
     if plan.estimate.peak.components.get("weights", 0) > plan.estimate.budget.budget_bytes // 2:
         advice.append("a smaller model: `lplan models` lists some")
     return tuple(advice)
 
 
+def _quantized(task: Task, plan: Plan) -> Iterator[str]:
+    """4-bit base weights change what is learned, so they are never chosen silently."""
+    recipe = plan.recipe
+    if recipe.device == "cpu" or recipe.method != "lora":
+        return
+    changes = {"method": "qlora", "quantization": "nf4", "input_casting": True, "checkpointing": "full"}
+    if _fits(task, _changed(recipe, {**changes, "batch_size": 1})):
+        yield "4-bit base weights, which change the result a little: --method qlora"
+
+
 def _larger_budget(plan: Plan) -> str:
     needed, hardware = plan.estimate.peak.required_bytes, plan.estimate.hardware
+    if plan.recipe.device == "cuda":
+        return f"a GPU with {format_size(needed)}"
     kept = 0 if hardware.name == THIS_MACHINE else hardware.reserve_bytes
     if needed > hardware.memory_bytes - kept:
         return f"a machine that leaves the run {format_size(needed)}"
@@ -107,7 +117,7 @@ def _leaner(task: Task, plan: Plan) -> Iterator[str]:
     """Given knobs that stand in the way: each alone if that is enough, else all together."""
     changes = {
         knob: value
-        for knob, value in _LEANER.items()
+        for knob, value in _LEANER_ON[plan.recipe.device].items()
         if knob in task.given and getattr(plan.recipe, knob) != value
     }
     alone = [knob for knob, value in changes.items() if _fits(task, _changed(plan.recipe, {knob: value}))]

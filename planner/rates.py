@@ -26,6 +26,13 @@ class Rates:
     traffic_bytes_per_s: float
     random_elements_per_s: float
     op_s: float
+    attention_flop_per_s: Mapping[str, float] | None = None
+    """Of fused attention by dtype, where it differs from plain products."""
+
+    def attention(self, dtype: str, width: int, rows: float) -> float:
+        """FLOP/s of fused attention."""
+        found = (self.attention_flop_per_s or {}).get(dtype)
+        return self.matmul(dtype, width, rows) if found is None else found
 
     def matmul(self, dtype: str, width: int, rows: float) -> float:
         """FLOP/s of a product, interpolated on logarithmic scales between the measured ones."""

@@ -13,6 +13,7 @@ from ..profiles.hardware import Budget, Hardware
 from ..profiles.machine import THIS_MACHINE, this_machine
 from ..profiles.named import find_hardware
 from ..profiles.units import format_size
+from .cuda import gpu_rates
 from .estimating import Situation
 from .kernels import on_gpu
 from .rates import Rates, measured_rates
@@ -74,7 +75,8 @@ def choose_machine(
             hint="see `lplan estimate`, or give --ram SIZE to train on the CPU",
         )
     if budget.device == "cuda" and not hardware.gpus:
-        hardware = replace(hardware, gpus=find_hardware(_SUPPOSED_GPU).gpus)
+        (like,) = find_hardware(_SUPPOSED_GPU).gpus
+        hardware = replace(hardware, gpus=(replace(like, name=f"a GPU like a {like.name}, supposed"),))
     return hardware, budget
 
 
@@ -88,11 +90,15 @@ def _require_room(budget: Budget, libraries: Baseline) -> None:
         )
 
 
-def rates_of(hardware: Hardware, threads: int) -> Mapping[Allocator, Rates]:
-    """This machine's measured rates under each allocator.
+def rates_of(situation: Situation, threads: int) -> Mapping[Allocator, Rates]:
+    """The rates under each allocator: this machine's, measured; a GPU's, from the maker's figures.
 
     For a named machine without bf16 instructions its bf16 products are taken to be as slow as they are there.
     """
+    hardware = situation.hardware
+    if situation.budget.device == "cuda":
+        rates = gpu_rates(hardware.gpus[0])
+        return {"default": rates, "expandable": rates}
     allocators: tuple[Allocator, ...] = ("pinned", "default")
     measured = {allocator: measured_rates(allocator, threads) for allocator in allocators}
     if hardware.name == THIS_MACHINE or hardware.computes_bf16:

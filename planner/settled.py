@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from ..profiles.machine import THIS_MACHINE
 from .plan import Decision
 from .recipe import Recipe
-from .search import Candidate, Task
+from .search import Candidate
+from .task import Task
 from .tokens import TokenLengths
 
 _ADAPTERS = ("rank", "alpha", "dropout", "target_modules")
@@ -27,7 +28,8 @@ def settled(task: Task, chosen: Candidate) -> Iterator[Decision]:
     if recipe.adapts:
         yield _adapters(task, recipe)
         yield _adapter_dtype(task, recipe)
-    yield _threads(task, recipe)
+    if recipe.device == "cpu":
+        yield _threads(task, recipe)
     if lengths is not None:
         yield from _schedule(task, lengths, chosen.time.steps)
 
@@ -70,10 +72,15 @@ def _padding(task: Task, lengths: TokenLengths, recipe: Recipe) -> Decision:
     return _decision(
         "padding",
         f"multiples of {recipe.pad_to_multiple_of}",
-        f"math kernels are made and kept for every distinct length: {_count(padded, 'length')} "
-        f"instead of {distinct}",
+        f"{_WHY_FEW_LENGTHS[recipe.device]}: {_count(padded, 'length')} instead of {distinct}",
         given=given,
     )
+
+
+_WHY_FEW_LENGTHS = {
+    "cpu": "math kernels are made and kept for every distinct length",
+    "cuda": "tensor cores want multiples of 8, and freed blocks fit the next batch",
+}
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .caching_allocator import Block, CachingAllocator
 from .footprint import Footprint
 from .polynomial import Shape, evaluate
-from .stream import Instance, Stream
+from .stream import Stream
 
 CUDA_PHASES = ("load", "wrap", "first step", "steady step", "evaluation")
 WORKSPACE = "runtime"
@@ -59,7 +59,7 @@ class _Run:
         self.number = {name: index for index, name in enumerate(names)}
         self.kinds = [self.number[storage.component] for storage in stream.storages]
         self.live = [0] * len(names)
-        self.blocks: dict[Instance, Block] = {}
+        self.blocks: dict[int, Block] = {}
         self.found: dict[str, CudaPeak] = {}
         self.highest, self.at_highest = 0, list(self.live)
         self.workspaces = list(_WORKSPACES_FROM)
@@ -69,33 +69,32 @@ class _Run:
         phase = CUDA_PHASES[0]
         if self.around.warm_up:
             self._warm_up(copies)
-        for happening in self.stream.happenings(copies):
-            if happening.phase != phase:
+        for entered, stage, slot, index, born in self.stream.schedule(copies):
+            if entered != phase:
                 self._end(phase)
-                phase = happening.phase
-            if self.workspaces and (phase, happening.stage) == self.workspaces[0]:
+                phase = entered
+            if self.workspaces and (phase, stage) == self.workspaces[0]:
                 self.workspaces.pop(0)
                 self._born(None, self.around.workspace_bytes, self.number[WORKSPACE])
-            index = happening.storage[0]
-            if happening.born:
-                self._born(happening.storage, self.sizes[index], self.kinds[index])
+            if born:
+                self._born(slot, self.sizes[index], self.kinds[index])
             else:
-                self._died(happening.storage, self.kinds[index])
+                self._died(slot, self.kinds[index])
         self._end(phase)
         return self.found
 
-    def _born(self, storage: Instance | None, size: int, kind: int) -> None:
+    def _born(self, slot: int | None, size: int, kind: int) -> None:
         if not size:
             return
         block = self.allocator.allocate(size)
         self.live[kind] += block.size
-        if storage is not None:
-            self.blocks[storage] = block
+        if slot is not None:
+            self.blocks[slot] = block
         if self.allocator.allocated > self.highest:
             self.highest, self.at_highest = self.allocator.allocated, list(self.live)
 
-    def _died(self, storage: Instance, kind: int) -> None:
-        block = self.blocks.pop(storage, None)
+    def _died(self, slot: int, kind: int) -> None:
+        block = self.blocks.pop(slot, None)
         if block is not None:
             self.live[kind] -= block.size
             self.allocator.release(block)
@@ -110,12 +109,14 @@ class _Run:
 
     def _warm_up(self, copies: int) -> None:
         """One block for all weights, allocated and freed before the first is loaded."""
-        total = 0
-        alive: set[Instance] = set()
-        for happening in self.stream.happenings(copies):
-            if happening.phase != CUDA_PHASES[0]:
+        alive: dict[int, int] = {}
+        for phase, _, slot, index, born in self.stream.schedule(copies):
+            if phase != CUDA_PHASES[0]:
                 break
-            (alive.add if happening.born else alive.discard)(happening.storage)
-        total = sum(self.sizes[index] for index, _ in alive)
+            if born:
+                alive[slot] = self.sizes[index]
+            else:
+                alive.pop(slot, None)
+        total = sum(alive.values())
         if total:
             self.allocator.release(self.allocator.allocate(total))

@@ -17,6 +17,8 @@ FIRST, REPEATED, LAST = 0, 1, 2
 OUTSIDE = -1
 Instance = tuple[int, int]
 """A storage's index in the trace and the copy of the repeated unit it belongs to (0 elsewhere)."""
+Entry = tuple[str, str, int, int, bool]
+"""Phase, stage, a number for the instance, the storage's index, and whether it is born."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Stream:
         self.blocks = blocks
         self._birth: dict[int, int] = {}
         self._siblings: dict[tuple[int, int], int] = {}
+        self._schedules: dict[int, list[Entry]] = {}
         self._index_births()
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,6 +106,16 @@ class Stream:
                             continue
                         (alive.add if event > 0 else alive.discard)(instance)
                         yield Happening(block.phase, block.stage, instance, event > 0, at)
+
+    def schedule(self, copies: int) -> Sequence[Entry]:
+        """The happenings with `copies` repeated units as plain tuples, for a simulation that runs over them often."""
+        if copies not in self._schedules:
+            slots: dict[Instance, int] = {}
+            self._schedules[copies] = [
+                (h.phase, h.stage, slots.setdefault(h.storage, len(slots)), h.storage[0], h.born)
+                for h in self.happenings(copies)
+            ]
+        return self._schedules[copies]
 
     def _instances(self, event: int, block: Block, copy: int, copies: int) -> list[Instance]:
         index = abs(event) - 1

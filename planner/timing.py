@@ -70,8 +70,10 @@ def _seconds(work: Mapping[str, float], group: str, rates: Rates, width: int, ro
         owner, kind, *dtype = name.split()
         if owner != group:
             continue
-        if kind in ("matmul", "attention"):
+        if kind == "matmul":
             seconds += amount / rates.matmul(dtype[0], width, rows)
+        elif kind == "attention":
+            seconds += amount / rates.attention(dtype[0], width, rows)
         elif kind == "traffic":
             seconds += amount / rates.traffic_bytes_per_s
         elif kind == "random":

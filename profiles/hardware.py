@@ -17,6 +17,11 @@ class Gpu:
     free_bytes: int | None
     capability: tuple[int, int]
     multiprocessors: int | None = None
+    half_flop_per_s: float | None = None
+    """Dense 16-bit products with fp32 accumulation, as the maker states it."""
+    float_flop_per_s: float | None = None
+    """fp32 without TF32."""
+    bandwidth_bytes_per_s: float | None = None
     driver: str | None = None
 
 

@@ -60,4 +60,7 @@ def _gpu(row: Mapping[str, Any]) -> Gpu:
         free_bytes=None,
         capability=(major, minor),
         multiprocessors=row["multiprocessors"],
+        half_flop_per_s=row["half_flop_per_s"],
+        float_flop_per_s=row["float_flop_per_s"],
+        bandwidth_bytes_per_s=row["bandwidth_bytes_per_s"],
     )

@@ -18,7 +18,7 @@ from lplan.planner.polynomial import Shape, term
 from lplan.planner.rates import Rates
 from lplan.planner.recipe import Recipe
 from lplan.planner.runtime import Baseline
-from lplan.planner.search import Task
+from lplan.planner.task import Task
 from lplan.planner.tokens import TokenLengths
 from lplan.profiles.hardware import Budget, Hardware, Limit
 from lplan.profiles.model import ModelProfile, WeightFiles

@@ -236,18 +236,22 @@ def test_threads_are_those_of_the_machine_meant():
     assert found.reason == "one for each usable core"
 
 
+def situation_on(hardware):
+    return task(hardware=hardware).situation
+
+
 def test_a_named_machine_without_bf16_is_not_given_this_ones_speed():
     plain = replace(HARDWARE, cpu_features=("avx2",))
-    slow = rates_of(plain, 2)["pinned"].matmul_flop_per_s
+    slow = rates_of(situation_on(plain), 2)["pinned"].matmul_flop_per_s
     assert slow["bfloat16"] == {512: {128: BF16_WITHOUT_INSTRUCTIONS * 1e11}}
     base = task(64 * GIB, recipe=FITTED, lengths=RAGGED, hardware=plain)
-    found = decisions(replace(base, rates=rates_of(plain, 2)))["precision"]
+    found = decisions(replace(base, rates=rates_of(situation_on(plain), 2)))["precision"]
     assert (found.value, found.reason) == ("fp32", "cpu-made-up has no bf16 instructions")
 
 
 def test_this_machine_is_taken_as_measured():
     here = replace(HARDWARE, name=THIS_MACHINE, cpu_features=())
-    assert rates_of(here, 2)["pinned"] == made_up.rates()
+    assert rates_of(situation_on(here), 2)["pinned"] == made_up.rates()
 
 
 def test_every_decision_has_a_reason():

@@ -100,7 +100,12 @@ WITH_GPUS = [name for name, row in ROWS.items() if "gpus" in row]
 @pytest.mark.parametrize("name", WITH_GPUS)
 def test_every_gpu_is_one_that_is_sold(name: str) -> None:
     for row, gpu in zip(ROWS[name]["gpus"], named_hardware()[name].gpus, strict=True):
-        assert row.keys() == {"name", "memory_bytes", "capability", "multiprocessors"}
+        assert row.keys() == {
+            "name", "memory_bytes", "capability", "multiprocessors",
+            "half_flop_per_s", "float_flop_per_s", "bandwidth_bytes_per_s",
+        }  # fmt: skip
+        assert 1e12 < gpu.float_flop_per_s < gpu.half_flop_per_s < 1e16
+        assert 2e11 < gpu.bandwidth_bytes_per_s < 1e13
         box_gib, capability = GPUS[gpu.name]
         assert 0.9 < gpu.memory_bytes / (box_gib * GIB) < 1
         assert gpu.capability == capability

@@ -1,0 +1,45 @@
+"""Estimates and plans for GPUs, with the real tracing process, on a machine that has none."""
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("real_tracing")
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--method", "qlora"), ("--precision", "fp16-amp", "--optimizer", "adafactor")]
+)
+def test_an_estimate_for_a_t4(lplan, model, words):
+    result = lplan("estimate", "--model", model, "--hardware", "t4", "--json", *words)
+    assert result.status == 0, result.err
+    found = result.document
+    cuda, peak = found["cuda"], found["peak"]
+    assert 0 < cuda["allocated_bytes"] <= cuda["reserved_bytes"] < cuda["process_bytes"]
+    assert cuda["process_bytes"] == peak["expected_bytes"]
+    assert found["cpu"] is None
+    assert found["hardware"]["device"] == "cuda"
+    for phase in found["phases"]:
+        assert sum(phase["components"].values()) == phase["peak"]["expected_bytes"]
+
+
+def test_a_gpu_that_is_not_there_is_supposed(lplan, model):
+    result = lplan("estimate", "--model", model, "--vram", "8G")
+    assert result.status == 0, result.err
+    assert "supposed" in result.out
+
+
+def test_a_plan_for_a_t4(lplan, model):
+    result = lplan("plan", "--model", model, "--hardware", "t4", "--loss", "full", "--json")
+    assert result.status == 0, result.err
+    found = result.document
+    recipe = found["recipe"]
+    assert (recipe["device"], recipe["precision"], recipe["allocator"]) == ("cuda", "fp16", "default")
+    assert recipe["batch_size"] * recipe["accumulation"] == 8
+    assert found["estimate"]["fits"]
+    assert found["time"]["tokens_per_s"] > 0
+    assert all(decision["reason"] for decision in found["decisions"])
+
+
+def test_what_does_not_fit_a_gpu(lplan, model):
+    result = lplan("plan", "--model", model, "--vram", "100M", "--loss", "full")
+    assert result.status == 3
+    assert "no plan fits" in result.err
