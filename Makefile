@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
 COMPILE := $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 DEMO_MODEL := .demo/smollm2-135m-instruct
 
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help demo test test-slow lint bench footprints clean
 .NOTPARALLEL:
 
 help: ## show this list
@@ -34,9 +34,17 @@ lint: .venv/.dev ## check style, types and arrows
 bench: .venv/.bench ## measure accuracy and speed; stores benchmarks/results
 	$(BIN)/python -m benchmarks.cpu_accuracy
 	$(BIN)/python -m benchmarks.tinyllama_8g
+	$(BIN)/python -m benchmarks.accuracy
+	$(BIN)/python -m benchmarks.fit_gpu_time
+	$(BIN)/python -m benchmarks.coverage
+	$(BIN)/python -m benchmarks.gpu_accuracy
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.versus_trl --model smollm2
 	$(BIN)/python -m benchmarks.versus_trl --model tinyllama --steps 4
+
+footprints: .venv/.demo ## trace the catalogue anew for the package
+	@cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
+		LPLAN_CACHE="$$cache" $(BIN)/python -m benchmarks.footprints
 
 clean: ## remove what can be made again; your runs/ stay
 	rm -rf .venv .demo build dist lplan.egg-info .coverage

@@ -3,114 +3,36 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import reduce
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .planner.recipe import Allocator, Optimizer, Precision, Quantization
+from .options import DATA, JSON, KNOBS, MACHINE, MODEL, MODEL_HELP, TRUST
 from .profiles.errors import DoesNotFitError, LplanError, UsageError
-from .profiles.units import format_size, parse_size
+from .profiles.units import format_size
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .planner.estimating import Situation
     from .planner.events import Outcome
     from .planner.foreign.formats import Reading
     from .planner.plan import Plan
+    from .planner.request import Request
     from .planner.task import Task
     from .planner.tracer import Progress
     from .trainer.prepare import Prepared
     from .trainer.run_folder import RunFolder
 
-Command = Callable[..., Any]
-
-
-class _Size(click.ParamType[int]):
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return value if isinstance(value, int) else parse_size(value)
-        except UsageError as error:
-            flag = f"{param.opts[0]}: " if param else ""
-            raise UsageError(f"{flag}{error}", hint=error.hint) from error
-
-
-class _Number(click.FloatRange):
-    """A finite number in a range."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number: float = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return number
-
-
-def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    return lambda command: reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
-
-
-def _choice(flag: str, *values: str, text: str, multiple: bool = False) -> Callable[[Command], Command]:
-    return click.option(flag, type=click.Choice(values), multiple=multiple, help=text)
-
-
-_POSITIVE = click.IntRange(min=1)
-_MACHINE = _options(
-    click.option("--hardware", metavar="NAME", help="A named machine; default: this one, as detected."),
-    click.option(
-        "--ram", type=_Size(), help="Memory the run may use, all of it: 8G = 8GiB, 8GB = 8 * 10**9."
-    ),
-    click.option("--vram", type=_Size(), help="GPU memory the run may use."),
-)
-_KNOBS = _options(
-    _choice("--method", "lora", "qlora", "full", text="Default: lora."),
-    click.option("--rank", type=_POSITIVE, help="LoRA rank. Default: 8."),
-    click.option("--alpha", type=_POSITIVE, help="LoRA alpha. Default: 16."),
-    click.option("--dropout", type=_Number(0, 1, max_open=True), help="LoRA dropout. Default: 0.05."),
-    click.option("--target-modules", metavar="NAMES", help="attention (default), all-linear, or a,b,c."),
-    click.option("--batch-size", type=_POSITIVE, help="Micro batch: sequences per forward pass."),
-    click.option("--effective-batch", type=_POSITIVE, help="Sequences per optimizer step. Default: 8."),
-    click.option("--seq-len", type=_POSITIVE, help="Tokens per sequence, at most."),
-    _choice(
-        "--precision", *get_args(Precision), text="bf16, fp16: weights and compute; -amp: autocast over fp32 weights.",
-    ),
-    _choice("--adapter-dtype", "fp32", "base", text="Default: fp32."),
-    _choice("--input-casting", "on", "off", text="PEFT's fp32 copies of adapter inputs."),
-    click.option("--checkpointing", metavar="none|full|every-N", help="Activation checkpointing."),
-    _choice("--optimizer", *get_args(Optimizer), text="adamw: torch's own default on the device."),
-    _choice("--quantization", *get_args(Quantization), text="Of the base's linears, on a GPU."),
-    _choice("--kbit-preparation", "on", "off", text="PEFT's casts before training on a quantized base."),
-    _choice("--attention", "sdpa", "eager", "flash", text="Default: sdpa."),
-    _choice("--loss", "full", "supervised", "chunked", text="Which logits exist at once."),
-    _choice("--offload", "none", "activations", "optimizer", "weights", text="For GPUs.", multiple=True),
-    _choice("--padding", "padded", "packed", "none", text="none: equally long sequences."),
-    _choice("--allocator", *get_args(Allocator), text="CPU: glibc's thresholds pinned; GPU: expandable segments."),
-    click.option("--threads", type=click.IntRange(1, 1024), help="Default: usable cores."),
-    _choice("--init", "pretrained", "random", text="random: weights made in memory."),
-)  # fmt: skip
-_MODEL_HELP = "Alias (lplan models), hub id or folder."
-_TRUST = click.option("--trust-remote-code", is_flag=True, help="Run the model's own Python code.")
-_MODEL = _options(click.option("--model", required=True, metavar="NAME|HUB_ID|DIR", help=_MODEL_HELP), _TRUST)
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-_DATA = _options(
-    click.option("--data", metavar="FILE|DIR|HUB_ID|demo", help="What to train on."),
-    click.option("--task", metavar="NAME", help="banking77: labelled texts to dialogues. Default: none."),
-    click.option("--epochs", type=_Number(0, 1e6, min_open=True), help="Default: 3."),
-    click.option("--max-steps", type=_POSITIVE, help="Optimizer steps, instead of epochs."),
-    click.option("--learning-rate", type=_Number(0, 1e3, min_open=True), help="Default: 2e-4."),
-    click.option(
-        "--warmup-steps", type=click.IntRange(min=0), help="Default: 50, at most a tenth of the steps."
-    ),
-    click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Default: 42."),
-)
+_MEASURING = "measuring this machine and tracing the model (kept for the next time)"
+_STRETCHES = 160
+"""Moments of a timeline: more than a terminal shows."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
@@ -124,8 +46,8 @@ def cli(context: click.Context, debug: bool) -> None:
 
 
 @cli.command()
-@click.option("--model", metavar="NAME|HUB_ID|DIR", help=_MODEL_HELP)
-@_TRUST
+@click.option("--model", metavar="NAME|HUB_ID|DIR", help=MODEL_HELP)
+@TRUST
 @click.option(
     "--from",
     "from_file",
@@ -133,31 +55,49 @@ def cli(context: click.Context, debug: bool) -> None:
     metavar="FILE",
     help="A configuration of Hugging Face's Trainer, TRL, axolotl or LLaMA-Factory; flags override it.",
 )
-@_MACHINE
-@_KNOBS
-@_JSON
+@click.option("--explain", "explained", is_flag=True, help="What each knob would save or cost.")
+@click.option("--timeline", "drawn", is_flag=True, help="Memory over one step.")
+@MACHINE
+@KNOBS
+@JSON
 def estimate(
-    model: str | None, trust_remote_code: bool, from_file: Path | None, as_json: bool, **asked: Any
+    model: str | None,
+    trust_remote_code: bool,
+    from_file: Path | None,
+    explained: bool,
+    drawn: bool,
+    as_json: bool,
+    **asked: Any,
 ) -> None:
     """Price a configuration, phase by phase, before anything is downloaded."""
-    from .planner.pricing import price
+    from .planner.pricing import explain, price, step_timeline
     from .planner.setting import understand
 
     model, asked, reading = _with_file(model, asked, from_file)
     request, situation = understand(model, asked, trust_remote_code=trust_remote_code)
-    with _patience("tracing the model"):
+    with _patience("tracing the model") as progress:
         result = price(request, situation)
+        moments = step_timeline(request, situation, _STRETCHES) if drawn else None
+        toggles = explain(request, situation, progress) if explained else None
     for line in reading.lines() if reading else ():
         _console(stderr=True).print(line, markup=False, emoji=False)
     if as_json:
         from .planner.documents import estimate_document
 
-        origin = {"from": reading.document()} if reading else {}
-        _print_json({**estimate_document(result), **origin})
+        more: dict[str, Any] = {"from": reading.document()} if reading else {}
+        more |= {} if moments is None else {"timeline": asdict(moments)}
+        more |= {} if toggles is None else {"explain": [asdict(toggle) for toggle in toggles]}
+        _print_json({**estimate_document(result), **more})
     else:
         from .report.estimate import estimate_view
+        from .report.timeline import timeline_view
+        from .report.toggles import toggles_view
 
         _console().print(estimate_view(result))
+        if moments is not None:
+            _console().print("", timeline_view(moments))
+        if toggles is not None:
+            _console().print("", toggles_view(toggles))
     if not result.fits:
         needed, budget = result.peak.required_bytes, result.budget.budget_bytes
         raise DoesNotFitError(
@@ -167,12 +107,12 @@ def estimate(
 
 
 @cli.command()
-@_MODEL
-@_DATA
-@_MACHINE
-@_KNOBS
+@MODEL
+@DATA
+@MACHINE
+@KNOBS
 @click.option("--output", type=click.Path(path_type=Path), help="Write the plan to this file.")
-@_JSON
+@JSON
 def plan(model: str, trust_remote_code: bool, output: Path | None, as_json: bool, **asked: Any) -> None:
     """Choose the fastest configuration that fits, and say why."""
     from .planner.documents import plan_document, require_plan_place, write_plan
@@ -188,19 +128,19 @@ def plan(model: str, trust_remote_code: bool, output: Path | None, as_json: bool
 
 
 @cli.command("fit-and-train")
-@click.option("--model", metavar="NAME|HUB_ID|DIR", help=_MODEL_HELP)
-@_TRUST
+@click.option("--model", metavar="NAME|HUB_ID|DIR", help=MODEL_HELP)
+@TRUST
 @click.option(
     "--plan", "plan_file", type=click.Path(path_type=Path), help="Replay a plan of lplan plan --output."
 )
-@_DATA
-@_MACHINE
-@_KNOBS
+@DATA
+@MACHINE
+@KNOBS
 @click.option(
     "--output", type=click.Path(path_type=Path), help="The run's folder. Default: runs/<date>-<model>."
 )
 @click.option("--quiet", is_flag=True, help="Say only how it ended.")
-@_JSON
+@JSON
 def fit_and_train(
     model: str | None,
     trust_remote_code: bool,
@@ -233,8 +173,60 @@ def fit_and_train(
         raise error
 
 
+@cli.command("explain")
+@MODEL
+@DATA
+@MACHINE
+@KNOBS
+@click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Also as a picture.")
+@JSON
+def explain_plan(model: str, trust_remote_code: bool, svg: Path | None, as_json: bool, **asked: Any) -> None:
+    """Walk from full fine-tuning in fp32 down to the plan: what each measure saves and costs."""
+    from .planner.walk import walk
+    from .report.walk import save_svg, walk_view
+
+    task, chosen, _ = _planned(model, trust_remote_code, asked)
+    with _patience("tracing the model") as progress:
+        measures = walk(task, chosen.recipe, progress)
+    if as_json:
+        rows = [asdict(measure) for measure in measures]
+        _print_json({"schema": "lplan.explain/1", "model": chosen.estimate.model.id, "measures": rows})
+        return
+    view = walk_view(chosen.estimate.model.id, measures, chosen.estimate.budget.budget_bytes)
+    _console().print(view)
+    if svg is not None:
+        save_svg(view, svg)
+
+
+@cli.command("compare")
+@MODEL
+@DATA
+@MACHINE
+@KNOBS
+@click.option("--price", type=click.FloatRange(min=0), help="Of this machine, an hour.")
+@JSON
+def compare_ways(
+    model: str, trust_remote_code: bool, price: float | None, as_json: bool, **asked: Any
+) -> None:
+    """Compare training from scratch, full fine-tuning, LoRA and QLoRA, with the same batches."""
+    from .planner.compare import compare
+    from .planner.planning import task_for
+    from .report.compare import compare_view
+
+    request, situation, data = _wanted(model, trust_remote_code, asked)
+    with _patience(_MEASURING) as progress:
+        task = task_for(request, situation, data.lengths if data else None)
+        ways = compare(task, price, progress)
+    budget = task.situation.budget.budget_bytes
+    if as_json:
+        rows = [asdict(way) for way in ways]
+        _print_json({"schema": "lplan.compare/1", "model": task.situation.model.id, "ways": rows})
+    else:
+        _console().print(compare_view(task.situation.model.id, ways, budget))
+
+
 @cli.command()
-@_JSON
+@JSON
 def models(as_json: bool) -> None:
     """List the models that lplan knows by name."""
     from .profiles.catalogue import catalogue
@@ -249,8 +241,8 @@ def models(as_json: bool) -> None:
 
 
 @cli.command()
-@_MACHINE
-@_JSON
+@MACHINE
+@JSON
 def doctor(hardware: str | None, ram: int | None, vram: int | None, as_json: bool) -> None:
     """Show this machine as lplan sees it, and the budget it leads to."""
     from .profiles.budget import decide_budget
@@ -267,11 +259,10 @@ def doctor(hardware: str | None, ram: int | None, vram: int | None, as_json: boo
         _console().print(doctor_view(machine, budget, diagnose()))
 
 
-def _planned(
+def _wanted(
     model: str, trust_remote_code: bool, asked: Mapping[str, Any], *, for_run: bool = False
-) -> tuple[Task, Plan, Prepared | None]:
-    """The plan for what was asked; cheap refusals come first, downloads and measurements last."""
-    from .planner.planning import plan_for
+) -> tuple[Request, Situation, Prepared | None]:
+    """What was asked for and its data; cheap refusals come first, downloads last."""
     from .planner.setting import understand
     from .trainer.prepare import prepare_data, usual_values
     from .trainer.weights import with_weights
@@ -285,8 +276,18 @@ def _planned(
         data = prepare_data(asked["data"], situation.model, task=asked["task"], max_length=asked["seq_len"])
     if for_run and request.recipe.init != "random":
         situation = replace(situation, model=with_weights(situation.model))
+    return request, situation, data
+
+
+def _planned(
+    model: str, trust_remote_code: bool, asked: Mapping[str, Any], *, for_run: bool = False
+) -> tuple[Task, Plan, Prepared | None]:
+    """The plan for what was asked; measurements come last."""
+    from .planner.planning import plan_for
+
+    request, situation, data = _wanted(model, trust_remote_code, asked, for_run=for_run)
     lengths, reference = (data.lengths, data.reference) if data is not None else (None, None)
-    with _patience("measuring this machine and tracing the model (kept for the next time)") as progress:
+    with _patience(_MEASURING) as progress:
         task, plan = plan_for(request, situation, lengths=lengths, data=reference, progress=progress)
     return task, plan, data
 

@@ -65,7 +65,7 @@ class Footprint:
     longest: int | None = None
     """Sequence lengths on the same side of every attention window; None: no end."""
     stream: Stream | None = None
-    """Every birth and death, where an allocator is simulated over them: on CUDA."""
+    """Every birth and death in order."""
 
     def holds(self, shape: Shape) -> bool:
         """Whether the graph of this shape is the one that was traced."""

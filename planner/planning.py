@@ -46,13 +46,19 @@ def plan_for(
 
     Measures this machine unless that is done already.
     """
+    task = task_for(request, situation, lengths)
+    return task, make_plan(task, data, progress)
+
+
+def task_for(request: Request, situation: Situation, lengths: TokenLengths | None = None) -> Task:
+    """What a plan is wanted for. Measures this machine unless that is done already."""
     require_context(situation.model, request.recipe.seq_len if "seq_len" in request.given else None)
     if lengths is not None:
         request = fit_to_data(request, lengths)
     if request.recipe.device == "cuda":
         gpu = situation.hardware.gpus[0]
         request = replace(request, recipe=on_gpu(request.recipe, gpu, situation.model.config))
-    task = Task(
+    return Task(
         situation=situation,
         start=request.recipe,
         given=request.given,
@@ -60,7 +66,6 @@ def plan_for(
         lengths=lengths,
         rates=rates_of(situation, request.recipe.threads),
     )
-    return task, make_plan(task, data, progress)
 
 
 def make_plan(task: Task, data: DataReference | None, progress: Progress | None = None) -> Plan:

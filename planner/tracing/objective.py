@@ -88,10 +88,19 @@ class Objective:
         return torch.stack(losses).sum()
 
 
+def head_of(model: nn.Module) -> Any:
+    """The module that turns hidden states into logits; None where the model has no such module."""
+    try:
+        head = model.get_output_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        return None
+    return head if isinstance(getattr(head, "weight", None), Tensor) else None
+
+
 def output_head(model: nn.Module) -> Any:
     """The module that turns hidden states into logits. Raises ValueError where the model has none."""
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    if not isinstance(head, nn.Module):
+    head = head_of(model)
+    if head is None:
         raise ValueError(f"{type(model).__name__} has no output embeddings")
     return head
 

@@ -13,8 +13,12 @@ from ..recipe import Recipe
 CHUNKS = 3
 """Chunks of supervised tokens in a traced step: a first, a last, and one between."""
 
-_WINDOWS = ("sliding_window", "attention_chunk_size")
-"""From this many tokens on, transformers materialises a mask (masking_utils.py, `_ignore_causal_mask_sdpa`)."""
+_WINDOWS = (
+    "sliding_window", "attention_chunk_size", "local_attention", "attention_window_size",
+    "index_topk", "indexer_budget", "keep_window_size",
+)  # fmt: skip
+"""From this many tokens on, transformers materialises a mask (masking_utils.py, `_ignore_causal_mask_sdpa`), or
+attention picks some of the keys."""
 _POSITIONS = ("max_position_embeddings",)
 """Up to this many tokens, tables of positions can be sliced."""
 
@@ -37,11 +41,17 @@ class Lengths:
 
 def lengths_around(config: Any, seq: int) -> Lengths:
     """The lengths on the same side of every window and of the table of positions as `seq`."""
-    starts = [*_sizes(config, _WINDOWS), *(size + 1 for size in _sizes(config, _POSITIONS))]
+    starts = [*_sizes(config, _WINDOWS), *_blocks(config), *(size + 1 for size in _sizes(config, _POSITIONS))]
     after = min((start for start in starts if start > seq), default=None)
     return Lengths(
         max((start for start in starts if start <= seq), default=1), None if after is None else after - 1
     )
+
+
+def _blocks(config: Any) -> list[int]:
+    """Big Bird attends to all tokens up to this many (modeling_big_bird.py, `max_tokens_to_attend`)."""
+    random = getattr(config, "num_random_blocks", None)
+    return [] if random is None else [(5 + 2 * random) * config.block_size + 1]
 
 
 def prime_shapes(config: Any, recipe: Recipe, lengths: Lengths) -> tuple[Shape, Shape] | None:

@@ -13,7 +13,7 @@ from ..polynomial import Shape
 from ..recipe import Recipe
 from .loading import LOAD, Loading, layer_of
 from .model import decoder_layers
-from .objective import Objective, watch_logits
+from .objective import Objective, head_of, watch_logits
 from .optimizers import make_optimizer
 from .tracker import StorageTracker
 
@@ -73,7 +73,10 @@ class TracedStep:
 
     def _check_head(self) -> None:
         """Whether the model's logits are the head's own output, as the chunked loss assumes."""
-        self.tracker.enter("end", "end")
+        self.phase = "end"
+        self.tracker.enter(self.phase, "end")
+        if head_of(self.model) is None:
+            return
         ids = torch.zeros((1, 2), dtype=torch.long, device=self.device)
         with torch.no_grad(), watch_logits(self.model) as made:
             logits = self.model(input_ids=ids).logits
@@ -121,7 +124,7 @@ class TracedStep:
     def _mark_end(self, index: int) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             hidden = output[0] if isinstance(output, (tuple, list)) else output
-            if hidden.requires_grad:
+            if isinstance(hidden, Tensor) and hidden.requires_grad:
                 hidden.register_hook(lambda _grad: self.tracker.enter(self.phase, "backward", index))
             if index == len(self.layers) - 1:
                 self.tracker.enter(self.phase, "head")

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from ...profiles.errors import LplanError
+from ...profiles.errors import LplanError, UsageError
 from ..footprint import Footprint, Linear, peaks
 from ..polynomial import MONOMIALS, Shape, evaluate, plus, symbolize, term
 from ..recipe import Recipe
 from ..stream import REPEATED, NotPeriodicError, Stream, TracedStorage, check_extends
 from .classify import blocks, name_components
+from .contents import experts_of
 from .cuda import scratch
-from .depth import Depth, choose_depth, cut
+from .depth import Depth, choose_depth, cut, whole_depth
 from .device import STAND_INS, StandIn, on_device, prepare_device
+from .kinds import Stack
 from .loading import layer_of
-from .model import build, first_line, make_config, wrap
-from .objective import output_head
+from .model import build, decoder_layers, first_line, make_config, text_config, wrap
+from .objective import head_of
 from .quantized import parameter_sizes
 from .shapes import CHUNKS, Lengths, lengths_around, prime_shapes
 from .step import TracedStep
-from .tracker import Storage, StorageTracker
+from .tracker import PerTokenLoopError, Storage, StorageTracker
 from .work import total_work
+
+_EVENTS_A_TOKEN = 4
+"""A layer that makes more storages than this for every token of a sequence loops over them."""
 
 
 class _ShapeDependentError(Exception):
@@ -40,7 +46,6 @@ class _Recording:
     depth: Depth
     shape: Shape
     chunkable: bool
-    on_cuda: bool
 
 
 def trace(
@@ -51,24 +56,48 @@ def trace(
     Raises LplanError where the libraries refuse the model or the recipe.
     """
     config = make_config(config_values, trust_remote_code=trust_remote_code)
-    few = choose_depth(config, recipe.checkpoint_period)
-    for depth in (few, Depth(few.layers, few.period, few.layers)):
-        tracer = _Tracer(config, recipe, depth)
-        try:
-            try:
-                return tracer.for_lengths(lengths_around(config, shape.seq))
-            except _ShapeDependentError:
-                return tracer.for_shape(shape)
-        except NotPeriodicError:
-            continue
-    raise AssertionError("a whole trace is always periodic")
+    stack = _stack(config, recipe)
+    few = choose_depth(text_config(config), recipe.checkpoint_period, stack.kinds)
+    if not few.whole:
+        with suppress(NotPeriodicError):
+            return _footprint_of(_Tracer(config, recipe, few, stack), shape)
+    return _footprint_of(_Tracer(config, recipe, whole_depth(few.layers), stack), shape)
+
+
+def trace_whole(config_values: Mapping[str, Any], recipe: Recipe, shape: Shape) -> Footprint:
+    """The footprint for one shape, with every layer traced: what `trace` has to agree with."""
+    config = make_config(config_values)
+    stack = _stack(config, recipe)
+    return _Tracer(config, recipe, whole_depth(len(stack.kinds)), stack).for_shape(shape)
+
+
+def planned_depth(config_values: Mapping[str, Any], recipe: Recipe) -> Depth:
+    """The layers that `trace` tries first."""
+    config = make_config(config_values)
+    return choose_depth(text_config(config), recipe.checkpoint_period, _stack(config, recipe).kinds)
+
+
+def _stack(config: Any, recipe: Recipe) -> Stack:
+    with on_device("meta"):
+        model = build(config, recipe)
+    return Stack(model, decoder_layers(model))
+
+
+def _footprint_of(tracer: _Tracer, shape: Shape) -> Footprint:
+    """One that holds for many shapes, else (the graph changes with the shape, or refuses others) for this one."""
+    try:
+        return tracer.for_lengths(lengths_around(tracer.config, shape.seq))
+    except UsageError:
+        raise
+    except (_ShapeDependentError, LplanError):
+        return tracer.for_shape(shape)
 
 
 class _Tracer:
     """Traces one recipe on one stack of layers."""
 
-    def __init__(self, config: Any, recipe: Recipe, depth: Depth) -> None:
-        self.config, self.recipe, self.depth = config, recipe, depth
+    def __init__(self, config: Any, recipe: Recipe, depth: Depth, stack: Stack) -> None:
+        self.config, self.recipe, self.depth, self.stack = config, recipe, depth, stack
         self.stand_ins = STAND_INS if recipe.autocast_dtype is None else STAND_INS[1:]
 
     def for_lengths(self, lengths: Lengths) -> Footprint:
@@ -76,7 +105,10 @@ class _Tracer:
         shapes = prime_shapes(self.config, self.recipe, lengths)
         if shapes is None:
             raise _ShapeDependentError(f"too few primes in {lengths}")
-        first, check = (self._record(shape) for shape in shapes)
+        try:
+            first, check = (self._record(shape, loops=False) for shape in shapes)
+        except PerTokenLoopError as error:
+            raise _ShapeDependentError("a layer loops over tokens") from error
         storages = _symbolic(first)
         _verify(storages, first, check)
         return replace(_footprint(first, storages, None), shortest=lengths.shortest, longest=lengths.longest)
@@ -90,13 +122,15 @@ class _Tracer:
         ]
         return _footprint(recording, storages, shape)
 
-    def _record(self, shape: Shape) -> _Recording:
+    def _record(self, shape: Shape, *, loops: bool = True) -> _Recording:
         while True:
             try:
-                return self._run(shape, self.stand_ins[0])
-            except LplanError:
+                return self._run(shape, self.stand_ins[0], loops)
+            except (LplanError, NotPeriodicError, PerTokenLoopError):
                 raise
             except Exception as error:
+                if len(self.stand_ins) == 1 and not self.depth.whole:
+                    raise NotPeriodicError(first_line(error)) from error
                 if len(self.stand_ins) == 1:
                     raise LplanError(
                         f"{type(self.config).__name__} cannot be traced: {first_line(error)}",
@@ -104,23 +138,41 @@ class _Tracer:
                     ) from error
                 self.stand_ins = self.stand_ins[1:]
 
-    def _run(self, shape: Shape, stand_in: StandIn) -> _Recording:
-        values = {**self.config.to_dict(), "model_type": self.config.model_type}
-        reduced = (
-            self.config if self.depth.whole else make_config(cut(self.config, values, self.depth.traced))
-        )
+    def _run(self, shape: Shape, stand_in: StandIn, loops: bool) -> _Recording:
         with on_device("meta"):
-            model = wrap(build(reduced, self.recipe), self.recipe)
+            model = wrap(self._base(), self.recipe)
         tracker = StorageTracker(
             mask_is_full=self.recipe.padding == "none",
+            experts=experts_of(self.config),
             scratch=scratch if self.recipe.device == "cuda" else None,
         )
+        tracker.longest_segment = None if loops else _EVENTS_A_TOKEN * shape.seq
         with prepare_device(model, self.recipe, stand_in):
             step = TracedStep(model, self.recipe, shape, tracker)
             step.run()
         name_components(tracker)
-        on_cuda = self.recipe.device == "cuda"
-        return _Recording(tracker, model, self.depth, shape, step.logits_untouched, on_cuda)
+        return _Recording(tracker, model, self.depth, shape, step.logits_untouched)
+
+    def _base(self) -> nn.Module:
+        """The model of the layers to trace. Raises NotPeriodicError where it is another with fewer layers."""
+        if self.depth.whole:
+            return build(self.config, self.recipe)
+        try:
+            model = build(make_config(_cut(self.config, self.depth)), self.recipe)
+        except LplanError as error:
+            raise NotPeriodicError(str(error)) from error
+        self.stack.require_same(model, decoder_layers(model), self.depth)
+        return model
+
+
+def _cut(config: Any, depth: Depth) -> dict[str, Any]:
+    """config.json's content for the layers to trace, in the part that describes the language model."""
+    values = {**config.to_dict(), "model_type": config.model_type}
+    text = text_config(config)
+    if text is config:
+        return cut(config, values, depth.traced, depth.rest)
+    name = next(name for name, part in vars(config).items() if part is text)
+    return {**values, name: cut(text, values[name], depth.traced, depth.rest)}
 
 
 def _verify(storages: Sequence[TracedStorage], first: _Recording, check: _Recording) -> None:
@@ -151,7 +203,10 @@ def _gathered(recording: _Recording) -> set[int]:
     Together they have the rows of all supervised tokens, however many chunks those make: the first stands
     for all chunks but the last two.
     """
-    width = output_head(recording.model).weight.shape[-1]
+    head = head_of(recording.model)
+    if head is None:
+        return set()
+    width = head.weight.shape[-1]
     found: set[int] = set()
     alive: dict[int, None] = {}
     for segment in recording.tracker.segments:
@@ -179,11 +234,11 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
     depth, model = recording.depth, recording.model
     stream = Stream(storages, blocks(recording.tracker, depth))
     if not depth.whole:
+        _require_one_pass(recording)
         check_extends(stream)
     found = peaks(stream, extends=not depth.whole)
     base = _unwrapped(model)
-    embeddings, head = base.get_input_embeddings(), output_head(base)
-    shared = embeddings.weight is head.weight
+    embeddings, head = base.get_input_embeddings(), head_of(base)
     return Footprint(
         architecture=type(base).__name__,
         layers=depth.layers,
@@ -197,11 +252,22 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
             ((n, p.numel()) for n, p in model.named_parameters() if p.requires_grad), depth
         ),
         embedding_bytes=embeddings.weight.nbytes,
-        shared_head=shared,
+        shared_head=head is not None and embeddings.weight is head.weight,
         chunkable=recording.chunkable,
         shape=shape,
-        stream=stream if recording.on_cuda else None,
+        stream=stream,
     )
+
+
+def _require_one_pass(recording: _Recording) -> None:
+    """Raise NotPeriodicError where layers run twice, or in another order than they are in."""
+    ran = [
+        segment.layer
+        for segment in recording.tracker.segments
+        if (segment.phase, segment.stage) == ("evaluation", "forward") and segment.layer >= 0
+    ]
+    if ran != list(range(recording.depth.traced)):
+        raise NotPeriodicError(f"layers run in the order {ran}")
 
 
 def _unwrapped(model: nn.Module) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .contents import Contents
 from .shortcut import declined, shortcut
 from .work import Work, work_of
 
 Scratch = Callable[[Any, Sequence[Any]], Iterable[tuple[tuple[int, ...], torch.dtype]]]
-_ITEM = torch.ops.aten._local_scalar_dense.default
 
 
 @dataclass(slots=True)
@@ -54,6 +55,10 @@ class Segment:
         return [event for born, run in runs for event in (run if born else sorted(run))]
 
 
+class PerTokenLoopError(Exception):
+    """A layer runs a loop over tokens: its graph is another for every length."""
+
+
 class StorageTracker(TorchDispatchMode):
     """A dispatch mode that records births and deaths of storages, segment by segment.
 
@@ -61,12 +66,17 @@ class StorageTracker(TorchDispatchMode):
     between the causal path and a materialised mask. `scratch` names what a device's kernels allocate for themselves.
     """
 
-    def __init__(self, *, mask_is_full: bool, scratch: Scratch | None = None) -> None:
+    answers = True
+    """Whether it answers for tensors that have no contents."""
+
+    def __init__(self, *, mask_is_full: bool, experts: int = 1, scratch: Scratch | None = None) -> None:
         super().__init__()
-        self.mask_is_full = mask_is_full
+        self.contents = Contents(mask_is_full, experts)
         self.scratch = scratch
         self.storages: list[Storage] = []
         self.segments: list[Segment] = []
+        self.longest_segment: int | None = None
+        """Events beyond which a segment must be a loop over tokens; None lets it loop."""
         self._live: dict[int, Storage] = {}
         self._owners: dict[int, int] = {}
 
@@ -81,9 +91,9 @@ class StorageTracker(TorchDispatchMode):
             self._owners[tensor.untyped_storage()._cdata] = layer
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is _ITEM:
-            return self.mask_is_full if args[0].dtype == torch.bool else 1
-        output = shortcut(func, args, kwargs)
+        output = self.contents.answer(func, args) if self.answers else None
+        if output is None:
+            output = shortcut(func, args, kwargs)
         if declined(output):
             output = func(*args, **(kwargs or {}))
         outputs = output if isinstance(output, (tuple, list)) else (output,)
@@ -138,7 +148,10 @@ class StorageTracker(TorchDispatchMode):
         self._live[key] = storage
         if self.segments[-1].stage == "optimizer":
             self._owners[key] = self.segments[-1].layer
-        self.segments[-1].events.append(storage.index + 1)
+        here = self.segments[-1]
+        here.events.append(storage.index + 1)
+        if here.stage == "forward" and len(here.events) > (self.longest_segment or sys.maxsize):
+            raise PerTokenLoopError
         weakref.finalize(untyped, self._died, key)
         return storage
 

@@ -36,8 +36,25 @@ def test_the_smallest_stack_that_shows_everything(
     assert choose_depth(make_config(with_layers(name, layers)), checkpoint_period) == expected
 
 
+@pytest.mark.parametrize(
+    ("types", "expected", "kept"),
+    [
+        ([FULL] + [SLIDING] * 7, Depth(8, 1, 4, lead=1), [0, 1, 2, 3]),
+        ([SLIDING] * 7 + [FULL], Depth(8, 1, 4), [0, 1, 2, 7]),
+        ([FULL, FULL] + [SLIDING, FULL] * 5 + [SLIDING] * 2, Depth(14, 2, 8, lead=1), [*range(7), 13]),
+    ],
+)
+def test_ends_that_are_unlike_the_rest_are_traced_beside_it(
+    types: list[str], expected: Depth, kept: list[int]
+) -> None:
+    config = make_config(with_layers("gemma2", len(types), layer_types=types))
+    depth = choose_depth(config, 0)
+    assert depth == expected
+    assert list(depth.kept()) == kept
+
+
 def test_a_stack_without_a_pattern_is_traced_whole() -> None:
-    types = [SLIDING] * 7 + [FULL]
+    types = [SLIDING, FULL, FULL, SLIDING, SLIDING, FULL, SLIDING, FULL]
     config = make_config(with_layers("gemma2", 8, layer_types=types))
     assert choose_depth(config, 0).whole
 

@@ -11,18 +11,14 @@ from tiny_models import traced_peaks, with_layers
 from lplan.planner.footprint import Footprint
 from lplan.planner.polynomial import Shape
 from lplan.planner.recipe import Recipe
-from lplan.planner.tracing.depth import Depth, choose_depth
-from lplan.planner.tracing.model import make_config
-from lplan.planner.tracing.trace import _Tracer, trace
+from lplan.planner.tracing.trace import trace, trace_whole
 
 SHAPE = Shape(batch=3, seq=37, supervised=80, chunk=32)
 ONE = {"accumulation": 1}
 
 
 def whole(config: Mapping[str, Any], recipe: Recipe) -> Footprint:
-    made = make_config(config)
-    depth = choose_depth(made, recipe.checkpoint_period)
-    return _Tracer(made, recipe, Depth(depth.layers, depth.period, depth.layers)).for_shape(SHAPE)
+    return trace_whole(config, recipe, SHAPE)
 
 
 def compare(config: Mapping[str, Any], recipe: Recipe) -> Footprint:

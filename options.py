@@ -1,0 +1,94 @@
+"""The flags of the commands: every knob has the same one on all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import reduce
+from typing import Any, get_args
+
+import click
+
+from .planner.recipe import Allocator, Optimizer, Precision, Quantization
+from .profiles.errors import UsageError
+from .profiles.units import parse_size
+
+Command = Callable[..., Any]
+
+
+class Size(click.ParamType[int]):
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else parse_size(value)
+        except UsageError as error:
+            flag = f"{param.opts[0]}: " if param else ""
+            raise UsageError(f"{flag}{error}", hint=error.hint) from error
+
+
+class _Number(click.FloatRange):
+    """A finite number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    return lambda command: reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+def _choice(flag: str, *values: str, text: str, multiple: bool = False) -> Callable[[Command], Command]:
+    return click.option(flag, type=click.Choice(values), multiple=multiple, help=text)
+
+
+_POSITIVE = click.IntRange(min=1)
+MACHINE = _options(
+    click.option("--hardware", metavar="NAME", help="A named machine; default: this one, as detected."),
+    click.option("--ram", type=Size(), help="Memory the run may use, all of it: 8G = 8GiB, 8GB = 8 * 10**9."),
+    click.option("--vram", type=Size(), help="GPU memory the run may use."),
+)
+KNOBS = _options(
+    _choice("--method", "lora", "qlora", "full", text="Default: lora."),
+    click.option("--rank", type=_POSITIVE, help="LoRA rank. Default: 8."),
+    click.option("--alpha", type=_POSITIVE, help="LoRA alpha. Default: 16."),
+    click.option("--dropout", type=_Number(0, 1, max_open=True), help="LoRA dropout. Default: 0.05."),
+    click.option("--target-modules", metavar="NAMES", help="attention (default), all-linear, or a,b,c."),
+    click.option("--batch-size", type=_POSITIVE, help="Micro batch: sequences per forward pass."),
+    click.option("--effective-batch", type=_POSITIVE, help="Sequences per optimizer step. Default: 8."),
+    click.option("--seq-len", type=_POSITIVE, help="Tokens per sequence, at most."),
+    _choice(
+        "--precision", *get_args(Precision), text="bf16, fp16: weights and compute; -amp: autocast over fp32 weights.",
+    ),
+    _choice("--adapter-dtype", "fp32", "base", text="Default: fp32."),
+    _choice("--input-casting", "on", "off", text="PEFT's fp32 copies of adapter inputs."),
+    click.option("--checkpointing", metavar="none|full|every-N", help="Activation checkpointing."),
+    _choice("--optimizer", *get_args(Optimizer), text="adamw: torch's own default on the device."),
+    _choice("--quantization", *get_args(Quantization), text="Of the base's linears, on a GPU."),
+    _choice("--kbit-preparation", "on", "off", text="PEFT's casts before training on a quantized base."),
+    _choice("--attention", "sdpa", "eager", "flash", text="Default: sdpa."),
+    _choice("--loss", "full", "supervised", "chunked", text="Which logits exist at once."),
+    _choice("--offload", "none", "activations", "optimizer", "weights", text="For GPUs.", multiple=True),
+    _choice("--padding", "padded", "packed", "none", text="none: equally long sequences."),
+    _choice("--allocator", *get_args(Allocator), text="CPU: glibc's thresholds pinned; GPU: expandable segments."),
+    click.option("--threads", type=click.IntRange(1, 1024), help="Default: usable cores."),
+    _choice("--init", "pretrained", "random", text="random: weights made in memory."),
+)  # fmt: skip
+MODEL_HELP = "Alias (lplan models), hub id or folder."
+TRUST = click.option("--trust-remote-code", is_flag=True, help="Run the model's own Python code.")
+MODEL = _options(click.option("--model", required=True, metavar="NAME|HUB_ID|DIR", help=MODEL_HELP), TRUST)
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+DATA = _options(
+    click.option("--data", metavar="FILE|DIR|HUB_ID|demo", help="What to train on."),
+    click.option("--task", metavar="NAME", help="banking77: labelled texts to dialogues. Default: none."),
+    click.option("--epochs", type=_Number(0, 1e6, min_open=True), help="Default: 3."),
+    click.option("--max-steps", type=_POSITIVE, help="Optimizer steps, instead of epochs."),
+    click.option("--learning-rate", type=_Number(0, 1e3, min_open=True), help="Default: 2e-4."),
+    click.option(
+        "--warmup-steps", type=click.IntRange(min=0), help="Default: 50, at most a tenth of the steps."
+    ),
+    click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Default: 42."),
+)

@@ -1,0 +1,97 @@
+"""From scratch, full, LoRA and QLoRA side by side: one model, one machine, the same batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..profiles.errors import UsageError
+from .recipe import Recipe
+from .search import Candidate, price_all
+from .task import Task
+from .tracer import Progress
+
+RANKS = (8, 16, 64)
+_STATE = ("adapters", "gradients", "optimizer")
+_ALPHA = 2
+"""Alpha over rank, as the founding document has it."""
+_ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """One way to train. Bytes are those of the peak; `saved_bytes` is what has to be kept of the result."""
+
+    name: str
+    means: str
+    peak_bytes: int
+    fits: bool
+    weights_bytes: int
+    state_bytes: int
+    """Adapters, gradients and optimizer states."""
+    rest_bytes: int
+    """Activations, logits, temporaries, the process."""
+    trainable_parameters: int
+    saved_bytes: int
+    step_s: float
+    total_s: float
+    cost: float | None
+
+
+def compare(task: Task, price_per_hour: float | None = None, progress: Progress | None = None) -> list[Way]:
+    """Every way that the libraries accept on this machine, in order of what it changes."""
+    ways = list(_ways(task))
+    found: list[Way] = []
+    for name, means, recipe in ways:
+        candidates, _ = price_all(task, [recipe], progress)
+        found += [_way(name, means, candidate, price_per_hour) for candidate in candidates]
+    return found
+
+
+def _ways(task: Task) -> Iterator[tuple[str, str, Recipe]]:
+    start = replace(task.start, method="lora", quantization="none")
+    whole = "fp16-amp" if start.precision == "fp16" else start.precision
+    plain: dict[str, Any] = {"method": "full", "precision": whole, "input_casting": True}
+    everything = "every weight is trained: the most freedom, and a whole model to keep"
+    options: list[tuple[str, str, dict[str, Any]]] = [
+        (
+            "from scratch",
+            "no pretrained knowledge: for new languages and new domains only",
+            {**plain, "init": "random"},
+        ),
+        ("full", everything, plain),
+        *((f"LoRA r {rank}", _LORA, {"rank": rank, "alpha": _ALPHA * rank}) for rank in RANKS),
+        ("QLoRA r 8", _QLORA, {"method": "qlora", "quantization": "nf4", "input_casting": True, "rank": 8}),
+    ]
+    for name, means, knobs in options:
+        try:
+            yield name, means, replace(start, **knobs)
+        except UsageError:
+            continue
+
+
+_SCRATCH = "no pretrained knowledge: for new languages and new domains only"
+_LORA = "a small adapter over a frozen base: the usual choice; more rank, more freedom"
+_QLORA = "the same over a 4-bit base: where the base does not fit otherwise; slower, a little less exact"
+
+
+def _way(name: str, means: str, candidate: Candidate, price_per_hour: float | None) -> Way:
+    estimate, recipe, time = candidate.estimate, candidate.recipe, candidate.time
+    parts = estimate.peak.components
+    state = sum(parts.get(part, 0) for part in _STATE)
+    item = 4 if recipe.adapts and recipe.adapter_dtype == "fp32" else _ITEM_BYTES[recipe.weights_dtype]
+    return Way(
+        name=name,
+        means=means,
+        peak_bytes=estimate.peak.peak.expected_bytes,
+        fits=candidate.fits,
+        weights_bytes=parts.get("weights", 0),
+        state_bytes=state,
+        rest_bytes=estimate.peak.peak.expected_bytes - parts.get("weights", 0) - state,
+        trainable_parameters=estimate.trainable_parameters,
+        saved_bytes=item * estimate.trainable_parameters,
+        step_s=time.step_s,
+        total_s=time.total_s,
+        cost=None if price_per_hour is None else time.total_s / 3600 * price_per_hour,
+    )

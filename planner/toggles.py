@@ -1,0 +1,143 @@
+"""What each knob would save or cost: the recipe with one of them changed at a time, priced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..profiles.errors import LplanError, UsageError
+from .estimating import Situation, make_estimate, shape_of
+from .floating import hidden_size
+from .kernels import on_gpu
+from .plan import Schedule
+from .rates import Rates
+from .recipe import ALL_LINEAR, Allocator, Recipe
+from .timing import predict_time
+from .tracer import Progress, baseline, footprints
+
+_TOGGLES: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("checkpointing", {"checkpointing": "none"}),
+    ("checkpointing", {"checkpointing": "every-2"}),
+    ("checkpointing", {"checkpointing": "full"}),
+    ("precision", {"precision": "fp32"}),
+    ("precision", {"precision": "bf16"}),
+    ("precision", {"precision": "bf16-amp"}),
+    ("precision", {"precision": "fp16"}),
+    ("loss", {"loss": "full"}),
+    ("loss", {"loss": "chunked"}),
+    ("adapter input casting", {"input_casting": False}),
+    ("adapter input casting", {"input_casting": True}),
+    ("adapter dtype", {"adapter_dtype": "base"}),
+    ("dropout", {"dropout": 0.0}),
+    ("target modules", {"target_modules": ALL_LINEAR}),
+    ("method", {"method": "full"}),
+    ("method", {"method": "qlora", "quantization": "nf4"}),
+    ("method", {"method": "qlora", "quantization": "nf4-dq"}),
+    ("k-bit preparation", {"kbit_preparation": False}),
+    ("optimizer", {"optimizer": "adamw-fused"}),
+    ("optimizer", {"optimizer": "adamw-8bit"}),
+    ("optimizer", {"optimizer": "sgd"}),
+    ("attention", {"attention": "eager"}),
+    ("padding", {"padding": "none"}),
+    ("allocator", {"allocator": "pinned"}),
+    ("allocator", {"allocator": "default"}),
+    ("allocator", {"allocator": "expandable"}),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Toggle:
+    """One change: what it does to the peak and to the time of the same number of sequences."""
+
+    knob: str
+    value: str
+    peak_bytes: int
+    saves_bytes: int
+    """Of the expected peak; negative if it costs."""
+    time_ratio: float | None
+    """Against the recipe as it is; None where no rates are known."""
+    fits: bool
+
+
+def toggles(
+    recipe: Recipe,
+    situation: Situation,
+    rates: Mapping[Allocator, Rates] | None,
+    progress: Progress | None = None,
+) -> list[Toggle]:
+    """Every change that the libraries accept, the largest saving first; half and double batch and length among them."""
+    changes = [(knob, text, changed) for knob, text, changed in _changed(recipe, situation)]
+    recipes = [recipe, *(changed for _, _, changed in changes)]
+    answers = footprints(situation.model, [(r, shape_of(r)) for r in recipes], progress=progress)
+    situation = replace(situation, baseline=baseline())
+    priced: list[tuple[int, float | None, bool] | None] = []
+    for one, answer in zip(recipes, answers, strict=True):
+        if isinstance(answer, LplanError) or (one.loss == "chunked" and not answer.chunkable):
+            priced.append(None)
+            continue
+        estimate = make_estimate(one, answer, situation)
+        second = None
+        if rates is not None:
+            width = hidden_size(situation.model.config)
+            time = predict_time(one, answer, rates[one.allocator], None, Schedule(), width)
+            second = time.step_s / one.effective_batch / one.seq_len
+        priced.append((estimate.peak.peak.expected_bytes, second, estimate.fits))
+    base = priced[0]
+    if base is None:
+        return []
+    found = [
+        Toggle(
+            knob=knob, value=text, peak_bytes=price[0], saves_bytes=base[0] - price[0],
+            time_ratio=None if price[1] is None or base[1] is None else price[1] / base[1], fits=price[2],
+        )
+        for (knob, text, _), price in zip(changes, priced[1:], strict=True)
+        if price is not None
+    ]  # fmt: skip
+    return sorted(found, key=lambda toggle: -toggle.saves_bytes)
+
+
+def _changed(recipe: Recipe, situation: Situation) -> Iterator[tuple[str, str, Recipe]]:
+    for knob, values in (*_TOGGLES, *_shapes(recipe)):
+        if all(getattr(recipe, name) == value for name, value in values.items()):
+            continue
+        other = _made(recipe, values, situation)
+        if other is None or other == recipe:
+            continue
+        if knob in _NOT_OF_THE_GRAPH or other.graph() != recipe.graph():
+            yield knob, _text(knob, values), other
+
+
+_NOT_OF_THE_GRAPH = ("allocator", "micro batch", "sequence length")
+
+
+def _shapes(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for batch in (recipe.batch_size // 2, recipe.batch_size * 2):
+        if batch >= 1:
+            accumulation = max(1, recipe.effective_batch // batch)
+            yield "micro batch", {"batch_size": batch, "accumulation": accumulation}
+    for length in (recipe.seq_len // 2, recipe.seq_len * 2):
+        if length >= 1:
+            supervised = max(1, recipe.supervised_len * length // recipe.seq_len)
+            yield "sequence length", {"seq_len": length, "supervised_len": supervised}
+
+
+def _made(recipe: Recipe, values: Mapping[str, Any], situation: Situation) -> Recipe | None:
+    if values.get("method") == "full":
+        values = {**values, "quantization": "none"}
+    try:
+        other = replace(recipe, **values)
+        if other.device == "cuda":
+            other = on_gpu(other, situation.hardware.gpus[0], situation.model.config)
+    except UsageError:
+        return None
+    return other
+
+
+def _text(knob: str, values: Mapping[str, Any]) -> str:
+    value = values.get("quantization", next(iter(values.values())))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if knob == "method" and "quantization" in values:
+        return f"qlora {value}"
+    return ",".join(value) if isinstance(value, tuple) else str(value)
