@@ -1,4 +1,4 @@
-"""Every model type of AutoModelForCausalLM, trained small and traced: `python -m benchmarks.coverage [--only TYPE ...]`.
+"""Every model type of AutoModelForCausalLM, trained small and traced: `python -m benchmarks.coverage`.
 
 The real libraries take a real step on the CPU with tensors that have contents; the trace of the same configuration
 has none. Live bytes are compared at the peak of each phase, and an extrapolated footprint with a whole trace.

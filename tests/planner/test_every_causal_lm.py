@@ -46,7 +46,7 @@ def test_every_type_without_a_step_or_an_estimate_has_its_reason(rows: list[Row]
     "model_type",
     [
         "bart",  # the decoder of an encoder-decoder
-        "cohere2",  # windows and whole attention in turn, without a bias
+        "big_bird",  # blocks of attention, all of it for short sequences
         "dbrx",  # a loop over the experts that were chosen, and the tokens that chose each
         "deepseek_v3",  # latent attention, dense and sparse layers, adapters on fused experts
         "emu3",  # a text part that no model type of its own builds
@@ -55,7 +55,7 @@ def test_every_type_without_a_step_or_an_estimate_has_its_reason(rows: list[Row]
         "jetmoe",  # experts of attention, and tokens split by counts
         "mamba2",  # state space, whose output projection PEFT leaves out
         "recurrent_gemma",  # recurrent blocks
-        "rwkv",  # neither attention nor a state space
+        "reformer",  # attention within hashed buckets
         "xglm",  # positions by sinusoids
     ],
 )
