@@ -65,6 +65,11 @@ class Stream:
         self._schedules: dict[int, list[Entry]] = {}
         self._index_births()
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         sizes = list(dict.fromkeys(storage.size for storage in self.storages))

@@ -37,7 +37,8 @@ def warm(tmp_path_factory):
     """A cache that holds the footprint of TinyLlama's default estimate."""
     folder = tmp_path_factory.mktemp("warm")
     shape = Shape(batch=2, seq=512, supervised=1024, chunk=128)
-    footprint(find_model("tinyllama"), Recipe(), shape, FootprintStore(folder))
+    model, store = find_model("tinyllama"), FootprintStore(folder)
+    store.keep(model.config, Recipe(), footprint(model, Recipe(), shape, store))
     return folder
 
 

@@ -167,11 +167,11 @@ def test_what_meta_cannot_run_is_traced_with_fake_tensors(monkeypatch: pytest.Mo
     tried: list[str] = []
     prepare = trace_module.prepare_device
 
-    def refuse_meta(model: Any, stand_in: Any) -> Any:
+    def refuse_meta(model: Any, recipe: Any, stand_in: Any) -> Any:
         tried.append(stand_in)
         if stand_in == "meta":
             raise NotImplementedError("no kernel")
-        return prepare(model, stand_in)
+        return prepare(model, recipe, stand_in)
 
     monkeypatch.setattr(trace_module, "prepare_device", refuse_meta)
     assert totals(trace(TINY_MODELS["llama"], recipe, shape), shape) == expected
