@@ -53,14 +53,9 @@ def _ways(task: Task) -> Iterator[tuple[str, str, Recipe]]:
     start = replace(task.start, method="lora", quantization="none")
     whole = "fp16-amp" if start.precision == "fp16" else start.precision
     plain: dict[str, Any] = {"method": "full", "precision": whole, "input_casting": True}
-    everything = "every weight is trained: the most freedom, and a whole model to keep"
     options: list[tuple[str, str, dict[str, Any]]] = [
-        (
-            "from scratch",
-            "no pretrained knowledge: for new languages and new domains only",
-            {**plain, "init": "random"},
-        ),
-        ("full", everything, plain),
+        ("from scratch", _SCRATCH, {**plain, "init": "random"}),
+        ("full", _FULL, plain),
         *((f"LoRA r {rank}", _LORA, {"rank": rank, "alpha": _ALPHA * rank}) for rank in RANKS),
         ("QLoRA r 8", _QLORA, {"method": "qlora", "quantization": "nf4", "input_casting": True, "rank": 8}),
     ]
@@ -72,6 +67,7 @@ def _ways(task: Task) -> Iterator[tuple[str, str, Recipe]]:
 
 
 _SCRATCH = "no pretrained knowledge: for new languages and new domains only"
+_FULL = "every weight is trained: the most freedom, and a whole model to keep"
 _LORA = "a small adapter over a frozen base: the usual choice; more rank, more freedom"
 _QLORA = "the same over a 4-bit base: where the base does not fit otherwise; slower, a little less exact"
 

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .polynomial import MONOMIALS, ZERO, Coefficients, Shape, evaluate, minus, plus
+from .polynomial import ZERO, Coefficients, Shape, evaluate, minus, plus
 from .stream import Stream
-
-WIDTH = len(MONOMIALS)
 
 
 @dataclass(frozen=True, slots=True)

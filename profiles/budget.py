@@ -55,11 +55,11 @@ def decide_budget(
     return _host_budget(hardware, ram_bytes, for_run, here)
 
 
-def require_gpu(gpus: Sequence[Gpu]) -> Gpu:
-    """The GPU that a run here would use, the first. Raises UsageError if there is none."""
+def require_gpu(gpus: Sequence[Gpu], asked: str = "--vram") -> Gpu:
+    """The GPU that a run here would use, the first. Raises UsageError, naming what asked for it, if there is none."""
     if not gpus:
         raise UsageError(
-            "no GPU here for --vram",
+            f"no GPU here for {asked}",
             hint="use --ram SIZE to train on the CPU; `lplan doctor` says why none is found",
         )
     return gpus[0]
@@ -101,7 +101,8 @@ def _gpu_budget(hardware: Hardware, vram_bytes: int | None, for_run: bool) -> Bu
         bounds.append(_gpu(hardware.gpus[0]))
     here = [_gpu(gpu) for gpu in hardware.gpus[:1]] if detected else []
     if for_run:
-        here = [_gpu(require_gpu(hardware.gpus if detected else find_gpus().gpus))]
+        asked = "--vram" if vram_bytes is not None else f"--hardware {hardware.name}"
+        here = [_gpu(require_gpu(hardware.gpus if detected else find_gpus().gpus, asked))]
     if for_run or vram_bytes is None:
         bounds += here
     return _decide("cuda", bounds, [bound.limit for bound in here])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .overrides import overridden
 
 _KEY = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
 _IN_FP32 = (
@@ -20,18 +21,9 @@ _IN_FP32 = (
 it in fp32, while the CPU's autocast leaves it as it comes."""
 
 
-@contextmanager
-def cuda_autocast() -> Iterator[None]:
+def cuda_autocast() -> AbstractContextManager[None]:
     """A context in which the CPU's autocast casts as CUDA's does."""
-    library = torch.library.Library("aten", "IMPL", "AutocastCPU")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        for name in _IN_FP32:
-            library.impl(name, _in_fp32(_overload(name)), allow_override=True)
-    try:
-        yield
-    finally:
-        library._destroy()
+    return overridden("AutocastCPU", {name: _in_fp32(_overload(name)) for name in _IN_FP32})
 
 
 def _overload(name: str) -> Any:

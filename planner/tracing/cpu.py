@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 
+from .overrides import overridden
 
-@contextmanager
-def cpu_kernels() -> Iterator[None]:
+
+def cpu_kernels() -> AbstractContextManager[None]:
     """Replaces torch's meta kernels where they differ from what the CPU's kernels make."""
-    library = torch.library.Library("aten", "IMPL", "Meta")
-    library.impl("_grouped_mm", grouped_mm, allow_override=True)
-    library.impl("native_layer_norm", _layer_norm, allow_override=True)
-    try:
-        yield
-    finally:
-        library._destroy()
+    return overridden("Meta", {"_grouped_mm": grouped_mm, "native_layer_norm": _layer_norm})
 
 
 def _layer_norm(

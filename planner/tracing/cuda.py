@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..recipe import Kernel
 from .cpu import grouped_mm
+from .overrides import overridden
 
 _aten = torch.ops.aten
 
@@ -36,16 +37,13 @@ def register_maskless() -> None:
     AttentionMaskInterface.register(MASKLESS, lambda *_args, **_how: None)
 
 
-@contextmanager
-def cuda_kernels() -> Iterator[None]:
-    """Replaces torch's meta kernels where a size is rounded in a way that says nothing about memory."""
-    library = torch.library.Library("aten", "IMPL", "Meta")
-    library.impl("_scaled_dot_product_efficient_attention", _efficient_forward, allow_override=True)
-    library.impl("_grouped_mm", grouped_mm, allow_override=True)
-    try:
-        yield
-    finally:
-        library._destroy()
+def cuda_kernels() -> AbstractContextManager[None]:
+    """Replaces torch's meta kernels: one rounds sizes up, which is no memory; the other knows bf16 alone."""
+    kernels: dict[str, Callable[..., Any]] = {
+        "_scaled_dot_product_efficient_attention": _efficient_forward,
+        "_grouped_mm": grouped_mm,
+    }
+    return overridden("Meta", kernels)
 
 
 def cuda_softmax(original: Callable[..., Tensor]) -> Callable[..., Tensor]:

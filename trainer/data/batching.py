@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 MEGA_BATCH = 50
 """Batches that are sorted together: enough to pad little, few enough to stay random."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchShape:
-    """Rows of a batch, and the tokens each is padded to."""
-
-    rows: int
-    tokens: int
 
 
 class LengthGroupedBatches:
@@ -71,11 +62,3 @@ class LengthGroupedBatches:
     def _cost(self, batch: Sequence[int]) -> tuple[int, int]:
         longest = max(self._lengths[i] for i in batch)
         return len(batch) * longest, longest
-
-
-def worst_batch(lengths: Sequence[int], batch_size: int) -> BatchShape:
-    """The costliest batch that `LengthGroupedBatches` makes, the same in every epoch and for every seed.
-
-    It is no mere bound: the longest sample is always in a full batch, when there are enough samples for one.
-    """
-    return BatchShape(rows=min(batch_size, len(lengths)), tokens=max(lengths))
