@@ -42,11 +42,12 @@ class Way:
 def compare(task: Task, price_per_hour: float | None = None, progress: Progress | None = None) -> list[Way]:
     """Every way that the libraries accept on this machine, in order of what it changes."""
     ways = list(_ways(task))
-    found: list[Way] = []
-    for name, means, recipe in ways:
-        candidates, _ = price_all(task, [recipe], progress)
-        found += [_way(name, means, candidate, price_per_hour) for candidate in candidates]
-    return found
+    answers = price_all(task, [recipe for _, _, recipe in ways], progress)
+    return [
+        _way(name, means, answer, price_per_hour)
+        for (name, means, _), answer in zip(ways, answers, strict=True)
+        if isinstance(answer, Candidate)
+    ]
 
 
 def _ways(task: Task) -> Iterator[tuple[str, str, Recipe]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..profiles.errors import LplanError
 from .estimate import Estimate
-from .estimating import make_estimate, shape_of
+from .estimating import Situation, make_estimate, shape_of
 from .floating import FLOATING, hidden_size, values
 from .footprint import Footprint
 from .plan import TimeEstimate
@@ -56,24 +56,51 @@ def search(task: Task, progress: Progress | None = None) -> Found:
     Raises LplanError when the libraries refuse every combination.
     """
     recipes = list(dict.fromkeys(_recipes(task)))
-    candidates, refusals = price_all(task, recipes, progress)
+    answers = price_all(task, recipes, progress)
+    candidates = [answer for answer in answers if isinstance(answer, Candidate)]
     if task.start.device == "cuda" and "allocator" not in task.given and not any(c.fits for c in candidates):
-        tighter, _ = price_all(task, [replace(recipe, allocator="expandable") for recipe in recipes])
-        candidates += tighter
+        tighter = price_all(task, [replace(recipe, allocator="expandable") for recipe in recipes])
+        candidates += [answer for answer in tighter if isinstance(answer, Candidate)]
     if not candidates:
-        raise next(iter(refusals), not_chunkable())
+        raise next(answer for answer in answers if isinstance(answer, LplanError))
     return Found(tuple(candidates), choose(candidates))
 
 
 def price_all(
     task: Task, recipes: Sequence[Recipe], progress: Progress | None = None
-) -> tuple[list[Candidate], list[LplanError]]:
-    """Every recipe that the libraries accept with its price, in order, and why the others are refused."""
-    answers = footprints(
-        task.situation.model, [(recipe, shape_of(recipe)) for recipe in recipes], progress=progress
-    )
-    task = replace(task, situation=replace(task.situation, baseline=baseline()))
-    return list(_priced(task, recipes, answers)), [a for a in answers if isinstance(a, LplanError)]
+) -> list[Candidate | LplanError]:
+    """Each recipe with its price, or why it is refused, in order."""
+    width = hidden_size(task.situation.model.config)
+    found: list[Candidate | LplanError] = []
+    for recipe, answer in zip(recipes, estimate_all(task.situation, recipes, progress), strict=True):
+        if isinstance(answer, LplanError):
+            found.append(answer)
+            continue
+        footprint, estimate = answer
+        rates = task.rates[recipe.allocator]
+        time = predict_time(recipe, footprint, rates, task.lengths, task.schedule, width)
+        found.append(Candidate(recipe, estimate, time))
+    return found
+
+
+def estimate_all(
+    situation: Situation, recipes: Sequence[Recipe], progress: Progress | None = None
+) -> list[tuple[Footprint, Estimate] | LplanError]:
+    """Each recipe's footprint and estimate, or why it is refused, in order: one tracing process at most."""
+    requests = [(recipe, shape_of(recipe)) for recipe in recipes]
+    answers = footprints(situation.model, requests, progress=progress)
+    situation = replace(situation, baseline=baseline())
+    return [_estimated(r, answer, situation) for r, answer in zip(recipes, answers, strict=True)]
+
+
+def _estimated(
+    recipe: Recipe, answer: Footprint | LplanError, situation: Situation
+) -> tuple[Footprint, Estimate] | LplanError:
+    if isinstance(answer, LplanError):
+        return answer
+    if recipe.loss == "chunked" and not answer.chunkable:
+        return not_chunkable()
+    return answer, make_estimate(recipe, answer, situation)
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
@@ -94,17 +121,3 @@ def _recipes(task: Task) -> Iterator[Recipe]:
         if "accumulation" not in task.given:
             knobs["accumulation"] = max(1, task.start.effective_batch // batch)
         yield replace(task.start, **knobs)
-
-
-def _priced(
-    task: Task, recipes: Sequence[Recipe], answers: Sequence[Footprint | LplanError]
-) -> Iterator[Candidate]:
-    width = hidden_size(task.situation.model.config)
-    for recipe, answer in zip(recipes, answers, strict=True):
-        if isinstance(answer, LplanError) or (recipe.loss == "chunked" and not answer.chunkable):
-            continue
-        estimate = make_estimate(recipe, answer, task.situation)
-        rates = task.rates[recipe.allocator]
-        yield Candidate(
-            recipe, estimate, predict_time(recipe, answer, rates, task.lengths, task.schedule, width)
-        )

@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..profiles.errors import LplanError, UsageError
-from .estimating import Situation, make_estimate, shape_of
+from .estimate import Estimate
+from .estimating import Situation
 from .floating import hidden_size
+from .footprint import Footprint
 from .kernels import on_gpu
 from .plan import Schedule
 from .rates import Rates
 from .recipe import ALL_LINEAR, Allocator, Recipe
+from .search import estimate_all
 from .timing import predict_time
-from .tracer import Progress, baseline, footprints
+from .tracer import Progress
 
 _TOGGLES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("checkpointing", {"checkpointing": "none"}),
@@ -67,34 +70,49 @@ def toggles(
     progress: Progress | None = None,
 ) -> list[Toggle]:
     """Every change that the libraries accept, the largest saving first; half and double batch and length among them."""
-    changes = [(knob, text, changed) for knob, text, changed in _changed(recipe, situation)]
+    changes = list(_changed(recipe, situation))
     recipes = [recipe, *(changed for _, _, changed in changes)]
-    answers = footprints(situation.model, [(r, shape_of(r)) for r in recipes], progress=progress)
-    situation = replace(situation, baseline=baseline())
-    priced: list[tuple[int, float | None, bool] | None] = []
-    for one, answer in zip(recipes, answers, strict=True):
-        if isinstance(answer, LplanError) or (one.loss == "chunked" and not answer.chunkable):
-            priced.append(None)
-            continue
-        estimate = make_estimate(one, answer, situation)
-        second = None
-        if rates is not None:
-            width = hidden_size(situation.model.config)
-            time = predict_time(one, answer, rates[one.allocator], None, Schedule(), width)
-            second = time.step_s / one.effective_batch / one.seq_len
-        priced.append((estimate.peak.peak.expected_bytes, second, estimate.fits))
-    base = priced[0]
+    base, *others = (
+        None if isinstance(answer, LplanError) else _priced(one, *answer, rates)
+        for one, answer in zip(recipes, estimate_all(situation, recipes, progress), strict=True)
+    )
     if base is None:
         return []
     found = [
         Toggle(
-            knob=knob, value=text, peak_bytes=price[0], saves_bytes=base[0] - price[0],
-            time_ratio=None if price[1] is None or base[1] is None else price[1] / base[1], fits=price[2],
+            knob=knob,
+            value=text,
+            peak_bytes=price.peak_bytes,
+            saves_bytes=base.peak_bytes - price.peak_bytes,
+            time_ratio=_ratio(price.token_s, base.token_s),
+            fits=price.fits,
         )
-        for (knob, text, _), price in zip(changes, priced[1:], strict=True)
+        for (knob, text, _), price in zip(changes, others, strict=True)
         if price is not None
-    ]  # fmt: skip
+    ]
     return sorted(found, key=lambda toggle: -toggle.saves_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Price:
+    peak_bytes: int
+    token_s: float | None
+    fits: bool
+
+
+def _priced(
+    recipe: Recipe, footprint: Footprint, estimate: Estimate, rates: Mapping[Allocator, Rates] | None
+) -> _Price:
+    token_s = None
+    if rates is not None:
+        width = hidden_size(estimate.model.config)
+        time = predict_time(recipe, footprint, rates[recipe.allocator], None, Schedule(), width)
+        token_s = 1 / time.tokens_per_s
+    return _Price(estimate.peak.peak.expected_bytes, token_s, estimate.fits)
+
+
+def _ratio(one_s: float | None, other_s: float | None) -> float | None:
+    return None if one_s is None or other_s is None else one_s / other_s
 
 
 def _changed(recipe: Recipe, situation: Situation) -> Iterator[tuple[str, str, Recipe]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..profiles.errors import UsageError
+from ..profiles.errors import LplanError, UsageError
 from .kernels import on_gpu
 from .recipe import Recipe
 from .search import Candidate, price_all
@@ -51,12 +51,12 @@ class Measure:
 def walk(task: Task, goal: Recipe, progress: Progress | None = None) -> list[Measure]:
     """The steps from full fp32 fine-tuning to `goal`. Measures that change nothing are left out."""
     steps = list(_steps(task, goal))
-    candidates, refusals = price_all(task, [recipe for _, _, recipe in steps], progress)
-    if refusals:
-        raise refusals[0]
+    answers = price_all(task, [recipe for _, _, recipe in steps], progress)
     found: list[Measure] = []
     before: Candidate | None = None
-    for (name, setting, _), candidate in zip(steps, candidates, strict=True):
+    for (name, setting, _), candidate in zip(steps, answers, strict=True):
+        if isinstance(candidate, LplanError):
+            raise candidate
         peak = candidate.estimate.peak.peak.expected_bytes
         found.append(
             Measure(
@@ -93,7 +93,7 @@ def _steps(task: Task, goal: Recipe) -> Iterator[tuple[str, str, Recipe]]:
         waiting |= changes
         names.append(name)
         # A measure that is refused alone (16 bits without adapters on some GPUs) goes with the next one.
-        changed = _valid(task, replace_all(here, waiting))
+        changed = _valid(task, _replaced(here, waiting))
         if changed is None:
             continue
         if changed != here:
@@ -101,7 +101,7 @@ def _steps(task: Task, goal: Recipe) -> Iterator[tuple[str, str, Recipe]]:
         here, waiting, names = changed, {}, []
 
 
-def replace_all(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe | None:
+def _replaced(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe | None:
     """The recipe with these knobs; None where that cannot be."""
     try:
         return replace(recipe, **changes)
