@@ -106,7 +106,13 @@ def _graph_digest(config: Mapping[str, Any], recipe: Recipe) -> str:
     versions = {
         name: version.partition("+")[0] for name, version in stack_versions().items() if name != "lplan"
     }
-    return _digest([_SCHEMA, dict(config), recipe.graph().to_dict(), versions])
+    return _digest([_SCHEMA, dict(config), _unusual(recipe.graph()), versions])
+
+
+def _unusual(recipe: Recipe) -> dict[str, Any]:
+    """The knobs that differ from their defaults: a knob that is new leaves older footprints valid."""
+    usual = Recipe().to_dict()
+    return {knob: value for knob, value in recipe.to_dict().items() if value != usual[knob]}
 
 
 def _footprint(data: Any) -> Footprint | None:
