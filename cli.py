@@ -8,6 +8,7 @@ import sys
 import click
 
 from .commands.compare import compare_ways
+from .commands.data import inspect
 from .commands.doctor import doctor
 from .commands.estimate import estimate
 from .commands.explain import explain_plan
@@ -33,6 +34,7 @@ for _command in (
     fit_and_train,
     explain_plan,
     compare_ways,
+    inspect,
     models,
     doctor,
 ):

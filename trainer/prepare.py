@@ -49,7 +49,7 @@ def prepare_data(
     """
     require_context(model, max_length)
     data = read_examples(location, task=task)
-    tokenizer = load_tokenizer(_tokenizer_of(model), trust_remote_code=model.trust_remote_code)
+    tokenizer = load_tokenizer(tokenizer_of(model), trust_remote_code=model.trust_remote_code)
     train = encode_all(data.train, tokenizer, max_length=max_length or context_length(model.config))
     lengths = token_lengths(train)
     held_out = spread_out(data.validation or data.test, HELD_OUT_SAMPLES)
@@ -77,7 +77,8 @@ def spread_out(items: Sequence[Example], most: int) -> Sequence[Example]:
     return [items[index * len(items) // most] for index in range(most)]
 
 
-def _tokenizer_of(model: ModelProfile) -> Path | str:
+def tokenizer_of(model: ModelProfile) -> Path | str:
+    """Where a model's tokenizer is: a folder or a hub id."""
     if isinstance(model.location, Path):
         return model.location if model.location.is_dir() else model.location.parent
     return model.location or model.id

@@ -33,9 +33,11 @@ class Renderer:
         if template == "chat" and not tokenizer.chat_template:
             raise UsageError("the model has no chat template", hint="use the template llama-2, or auto")
         own = template != "llama-2" and tokenizer.chat_template
+        self.own_template = bool(own)
         self._template = None if own else LLAMA_2
         self._tokenizer = tokenizer
-        self._merge_system = False
+        self.merges_system = False
+        """Whether the system message had to be put in front of a request."""
 
     def dialogue(self, example: Example) -> Dialogue:
         """The example as text. A template that takes no system message gets it before the first request.
@@ -43,7 +45,7 @@ class Renderer:
         Raises LplanError when the template refuses the dialogue.
         """
         messages = list(example.messages)
-        if not self._merge_system:
+        if not self.merges_system:
             try:
                 return self._rendered(messages)
             except (ChatTemplateError, TemplateError) as error:
@@ -54,7 +56,7 @@ class Renderer:
             dialogue = self._rendered(_without_system(messages))
         except (ChatTemplateError, TemplateError) as error:
             raise _refused(error) from error
-        self._merge_system = True
+        self.merges_system = True
         return dialogue
 
     def _rendered(self, messages: list[Message]) -> Dialogue:

@@ -71,7 +71,7 @@ def encode(
     A sequence over `max_length` tokens loses text of the user, oldest first, from its beginning; system
     prompt, answers and markup stay. Only when that isn't enough its end is cut off as well.
     """
-    return next(_encoded([example], tokenizer, Renderer(tokenizer, template), max_length))
+    return next(drafts([example], tokenizer, Renderer(tokenizer, template))).cut_to(max_length)
 
 
 def encode_all(
@@ -84,7 +84,8 @@ def encode_all(
     """`encode` for many. Raises LplanError when no example has anything left to learn."""
     ids, marks, offsets = array("i"), bytearray(), array("q", [0])
     truncated = dropped = 0
-    for one in _encoded(examples, tokenizer, Renderer(tokenizer, template), max_length):
+    for draft in drafts(examples, tokenizer, Renderer(tokenizer, template)):
+        one = draft.cut_to(max_length)
         if not one.supervised:
             dropped += 1
             continue
@@ -110,16 +111,15 @@ def token_lengths(encoded: EncodedSet) -> TokenLengths:
     )
 
 
-def _encoded(
-    examples: Sequence[Example], tokenizer: ChatTokenizer, renderer: Renderer, max_length: int | None
-) -> Iterator[Encoded]:
+def drafts(examples: Sequence[Example], tokenizer: ChatTokenizer, renderer: Renderer) -> Iterator[Draft]:
+    """Every example as a sequence with its labels, before anything is cut."""
     added = frozenset(tokenizer.get_added_vocab().values())
     for start in range(0, len(examples), _CHUNK):
         dialogues = [renderer.dialogue(example) for example in examples[start : start + _CHUNK]]
         for dialogue, ids, offsets in zip(dialogues, *_tokenised(dialogues, tokenizer), strict=True):
-            draft = _Draft(dialogue, list(ids), offsets)
+            draft = Draft(dialogue, list(ids), offsets)
             draft.supervise(added, tokenizer.eos_token_id)
-            yield draft.cut_to(max_length)
+            yield draft
 
 
 def _tokenised(
@@ -134,13 +134,15 @@ def _tokenised(
     return encoded["input_ids"], encoded["offset_mapping"]
 
 
-class _Draft:
-    """One sequence in the making."""
+class Draft:
+    """One sequence in the making: `ids` and `labels` of equal length."""
 
     def __init__(self, dialogue: Dialogue, ids: list[int], offsets: Sequence[Span]) -> None:
         self.dialogue = dialogue
         self.ids = ids
         self.labels = [IGNORED] * len(ids)
+        self.ends_untrained = 0
+        """Answers that end without a token that says so."""
         self._offsets = offsets
         self._starts = [start for start, _ in offsets]
         self._ends = [end for _, end in offsets]
@@ -153,11 +155,13 @@ class _Draft:
             behind = bisect_left(self._starts, end)
             stop = self._end_token(behind, added)
             self.labels[first:stop] = self.ids[first:stop]
+            self.ends_untrained += stop == behind
         ended = stop > 0 and self.ids[stop - 1] in added
         del self.ids[stop:], self.labels[stop:]
         if not ended and eos_token_id is not None and stop:
             self.ids.append(eos_token_id)
             self.labels.append(eos_token_id)
+            self.ends_untrained -= 1
 
     def _end_token(self, behind: int, added: frozenset[int]) -> int:
         """The index behind the marker that follows an answer, blanks between them included; else `behind`."""
@@ -173,11 +177,21 @@ class _Draft:
     def cut_to(self, max_length: int | None) -> Encoded:
         """The sequence with as much of the requests, then of its end, gone as `max_length` demands."""
         excess = 0 if max_length is None else len(self.ids) - max_length
-        if excess > 0:
-            gone = set(self._cuttable()[:excess])
-            kept = [i for i in range(len(self.ids)) if i not in gone][:max_length]
-            self.ids, self.labels = [self.ids[i] for i in kept], [self.labels[i] for i in kept]
-        return Encoded(input_ids=tuple(self.ids), labels=tuple(self.labels), truncated=excess > 0)
+        if excess <= 0:
+            return Encoded(input_ids=tuple(self.ids), labels=tuple(self.labels))
+        gone = set(self._cuttable()[:excess])
+        kept = [i for i in range(len(self.ids)) if i not in gone][:max_length]
+        return Encoded(
+            input_ids=tuple(self.ids[i] for i in kept),
+            labels=tuple(self.labels[i] for i in kept),
+            truncated=True,
+        )
+
+    def answer_tokens_lost(self, max_lengths: Sequence[int]) -> list[int]:
+        """Tokens with loss that `cut_to` each of these lengths would take away."""
+        cuttable = set(self._cuttable())
+        fixed = [label != IGNORED for i, label in enumerate(self.labels) if i not in cuttable]
+        return [sum(fixed[max(0, length) :]) if length < len(fixed) else 0 for length in max_lengths]
 
     def _cuttable(self) -> list[int]:
         """Indices of tokens that lie within requests, in order."""

@@ -19,7 +19,9 @@ from .tasks import find_task
 DEMO = "demo"
 """The location of the embedded data set: 308 banking queries written for lplan."""
 
-_DEMO_FILE, _DEMO_TASK = "banking_queries.csv", "banking77"
+DEMO_TASK = "banking77"
+"""Its task where none is named."""
+_DEMO_FILE = "banking_queries.csv"
 _SPLIT_NAMES = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev", "eval"),
@@ -54,7 +56,7 @@ def read_examples(location: str, *, task: str | None, seed: int = 42) -> DataSet
 
 def _read_demo(task: str | None, seed: int) -> DataSet:
     with resources.as_file(resources.files(__package__) / _DEMO_FILE) as path:
-        return _read_files(DEMO, DEMO, {"train": [path]}, task or _DEMO_TASK, seed)
+        return _read_files(DEMO, DEMO, {"train": [path]}, task or DEMO_TASK, seed)
 
 
 def _format(path: Path) -> str:
