@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from .planner.recipe import Allocator, Optimizer, Precision, Quantization
+from .planner.recipe import Allocator, Bias, Optimizer, Precision, Quantization
 from .profiles.errors import UsageError
 from .profiles.units import parse_size
 
@@ -56,7 +56,16 @@ KNOBS = _options(
     click.option("--rank", type=_POSITIVE, help="LoRA rank. Default: 8."),
     click.option("--alpha", type=_POSITIVE, help="LoRA alpha. Default: 16."),
     click.option("--dropout", type=_Number(0, 1, max_open=True), help="LoRA dropout. Default: 0.05."),
-    click.option("--target-modules", metavar="NAMES", help="attention (default), all-linear, or a,b,c."),
+    click.option("--target-modules", metavar="NAMES", help="attention (default), all-linear, a,b,c or re:REGEX."),
+    click.option("--target-parameters", metavar="NAMES", help="Stacked weights of experts, by name."),
+    click.option("--modules-to-save", metavar="NAMES", help="Trained as copies, such as embed_tokens,lm_head."),
+    click.option("--trainable-tokens", metavar="IDS", help="Rows of the embeddings: 5,9,128000-128010."),
+    click.option("--rank-pattern", metavar="REGEX=N", multiple=True, help="Rank of modules that match."),
+    click.option("--alpha-pattern", metavar="REGEX=N", multiple=True, help="Alpha of modules that match."),
+    _choice("--rslora", "on", "off", text="Scale by alpha / sqrt(rank)."),
+    _choice("--dora", "on", "off", text="Train magnitudes beside the adapters."),
+    _choice("--lora-bias", "on", "off", text="A bias on every B."),
+    _choice("--bias", *get_args(Bias), text="The base's own biases to train."),
     click.option("--batch-size", type=_POSITIVE, help="Micro batch: sequences per forward pass."),
     click.option("--effective-batch", type=_POSITIVE, help="Sequences per optimizer step. Default: 8."),
     click.option("--seq-len", type=_POSITIVE, help="Tokens per sequence, at most."),

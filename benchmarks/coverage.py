@@ -24,8 +24,7 @@ from rich.table import Table
 from lplan.planner.footprint import Footprint
 from lplan.planner.polynomial import Shape
 from lplan.planner.recipe import ALL_LINEAR, Recipe
-from lplan.planner.tracing.model import first_line
-from lplan.profiles.errors import LplanError
+from lplan.profiles.errors import LplanError, first_line
 
 from .machine_info import RESULTS, store
 from .small_models import small_config

@@ -15,6 +15,7 @@ Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16", "bf16-amp", "fp16-amp"]
 Quantization = Literal["none", "nf4", "nf4-dq", "int8"]
 AdapterDtype = Literal["fp32", "base"]
+Bias = Literal["none", "all", "lora-only"]
 Optimizer = Literal[
     "adamw",
     "adamw-fused",
@@ -37,6 +38,10 @@ Loop = Literal["trainer", "plain"]
 ATTENTION = ("attention",)
 """Every linear of the attention block: q, k, v, o of a Llama, `c_attn` and `c_proj` of a GPT-2."""
 ALL_LINEAR = ("all-linear",)
+REGEX = "re:"
+"""Before a regular expression that whole module paths have to match, as PEFT's `target_modules` does as a string."""
+Pattern = tuple[str, int]
+"""The end of a module's path as a regular expression, and its rank or alpha (PEFT's `rank_pattern`)."""
 LOSS_CHUNK = 128
 """Supervised positions whose logits exist at once under `loss="chunked"`."""
 
@@ -47,6 +52,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "quantization": get_args(Quantization),
     "precision": get_args(Precision),
     "adapter_dtype": get_args(AdapterDtype),
+    "bias": get_args(Bias),
     "optimizer": get_args(Optimizer),
     "attention": get_args(Attention),
     "loss": get_args(Loss),
@@ -59,6 +65,13 @@ _POSITIVE = (
     "rank", "alpha", "batch_size", "accumulation", "seq_len", "supervised_len", "threads",
     "pad_to_multiple_of", "length_buckets",
 )  # fmt: skip
+ADAPTER_KNOBS = (
+    "rank", "alpha", "dropout", "target_modules", "target_parameters", "modules_to_save", "trainable_tokens",
+    "rank_pattern", "alpha_pattern", "rslora", "dora", "lora_bias", "bias",
+)  # fmt: skip
+"""What says which weights are trained where the base is frozen."""
+_LISTS = ("target_modules", "target_parameters", "modules_to_save", "trainable_tokens")
+_PATTERNS = ("rank_pattern", "alpha_pattern")
 _CHECKPOINTING = re.compile(r"none|full|every-([2-9]|[1-9]\d+)")
 
 
@@ -76,6 +89,23 @@ class Recipe:
     alpha: int = 16
     dropout: float = 0.05
     target_modules: tuple[str, ...] = ATTENTION
+    """Names, or a single regular expression after "re:"; none where only parameters are targeted."""
+    target_parameters: tuple[str, ...] = ()
+    """Parameters of modules that are no linears: the stacked weights of a mixture's experts."""
+    modules_to_save: tuple[str, ...] = ()
+    """Modules of which a trainable copy is made, and saved with the adapter."""
+    trainable_tokens: tuple[int, ...] = ()
+    """Rows of the input embeddings (and of a head tied to them) that are trained."""
+    rank_pattern: tuple[Pattern, ...] = ()
+    alpha_pattern: tuple[Pattern, ...] = ()
+    rslora: bool = False
+    """Scaled by alpha over the root of the rank."""
+    dora: bool = False
+    """Weights are split into magnitude, which is trained, and direction, which is adapted."""
+    lora_bias: bool = False
+    """A bias on every B."""
+    bias: Bias = "none"
+    """The base's own biases that are trained: all, or those of the adapted layers."""
     batch_size: int = 2
     """Micro batch: sequences per forward pass."""
     accumulation: int = 4
@@ -132,9 +162,36 @@ class Recipe:
                 f"checkpointing cannot be {self.checkpointing!r}",
                 hint="one of: none, full, every-N with N >= 2",
             )
-        if not self.target_modules:
+        if not self.target_modules and not self.target_parameters:
             raise UsageError("no target modules", hint="try --target-modules attention or all-linear")
+        self._check_patterns()
         require_supported(self)
+
+    def _check_patterns(self) -> None:
+        expressions = [name.removeprefix(REGEX) for name in self.target_modules if name.startswith(REGEX)]
+        if expressions and len(self.target_modules) > 1:
+            raise UsageError("a regular expression stands alone in the target modules", hint="join them by |")
+        for pattern, value in (*self.rank_pattern, *self.alpha_pattern):
+            expressions.append(pattern)
+            if value < 1:
+                raise UsageError(f"the pattern {pattern} must be given at least 1, not {value}")
+        for expression in expressions:
+            try:
+                re.compile(expression)
+            except re.error as error:
+                raise UsageError(
+                    f"{expression} is no regular expression: {error}", hint="as Python's re has them"
+                ) from error
+        tokens = self.trainable_tokens
+        if any(token < 0 for token in tokens) or len(set(tokens)) < len(tokens):
+            raise UsageError("trainable tokens are ids from 0 on, each of them once")
+
+    @property
+    def names_layers(self) -> bool:
+        """Whether the adapters may differ from layer to layer: by a pattern, or a layer's number in a name."""
+        names = (*self.target_modules, *self.target_parameters, *self.modules_to_save)
+        by_pattern = bool(self.rank_pattern) or any(name.startswith(REGEX) for name in names)
+        return self.adapts and (by_pattern or any(part.isdigit() for n in names for part in n.split(".")))
 
     @property
     def adapts(self) -> bool:
@@ -171,19 +228,27 @@ class Recipe:
             self, batch_size=1, accumulation=min(self.accumulation, 2), seq_len=1, supervised_len=1, alpha=16,
             threads=1, pad_to_multiple_of=1, length_buckets=1, allocator="default", init="pretrained",
             dropout=0.1 if self.dropout and self.adapts else 0.0,
+            alpha_pattern=(), rslora=False, trainable_tokens=tuple(range(len(self.trainable_tokens))),
             kbit_preparation=self.kbit_preparation or self.quantization == "none",
         )  # fmt: skip
         if not self.adapts:
             common = replace(
-                common, rank=1, target_modules=ATTENTION, adapter_dtype="fp32", input_casting=True
-            )
+                common, rank=1, target_modules=ATTENTION, adapter_dtype="fp32", input_casting=True,
+                target_parameters=(), modules_to_save=(), trainable_tokens=(), rank_pattern=(), dora=False,
+                lora_bias=False, bias="none",
+            )  # fmt: skip
         elif self.adapter_dtype == "base" or self.weights_dtype == "float32":
             common = replace(common, input_casting=True)
         return common
 
     def to_dict(self) -> dict[str, Any]:
         """Every knob, JSON-ready."""
-        return {**asdict(self), "target_modules": list(self.target_modules)}
+        data = asdict(self)
+        return {
+            **data,
+            **{knob: list(data[knob]) for knob in _LISTS},
+            **{knob: dict(data[knob]) for knob in _PATTERNS},
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
@@ -191,4 +256,6 @@ class Recipe:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(data) - known):
             raise UsageError(f"unknown knob {unknown[0]!r}", hint=f"known: {', '.join(sorted(known))}")
-        return cls(**{**data, "target_modules": tuple(data.get("target_modules", ATTENTION))})
+        lists = {knob: tuple(data[knob]) for knob in _LISTS if knob in data}
+        patterns = {knob: tuple(data[knob].items()) for knob in _PATTERNS if knob in data}
+        return cls(**{**data, **lists, **patterns})

@@ -36,6 +36,31 @@ _RULES: tuple[_Rule, ...] = (
         "take --precision fp16-amp, or fp32 adapters",
     ),
     (
+        lambda r: r.adapts and _has_half_gradients(r),
+        "fp16 copies and biases cannot be trained: torch's gradient scaler refuses fp16 gradients",
+        "take --precision fp16-amp, or leave out --modules-to-save and --bias",
+    ),
+    (
+        lambda r: r.adapts and r.dora and r.lora_bias,
+        "DoRA has no bias on its adapters: PEFT refuses lora_bias with use_dora",
+        "take --lora-bias off, or --dora off",
+    ),
+    (
+        lambda r: r.adapts and r.target_parameters and r.dora,
+        "DoRA adapts linears and embeddings: PEFT refuses it on parameters",
+        "take --dora off, or leave out --target-parameters",
+    ),
+    (
+        lambda r: r.adapts and r.target_parameters and r.lora_bias,
+        "PEFT refuses a bias on adapters of parameters",
+        "take --lora-bias off, or leave out --target-parameters",
+    ),
+    (
+        lambda r: r.adapts and r.target_parameters and r.dropout > 0,
+        "adapters of parameters have no input to drop: PEFT refuses lora_dropout with target_parameters",
+        "take --dropout 0",
+    ),
+    (
         lambda r: r.attention == "flash" and r.device == "cpu",
         "the flash-attention package needs a GPU",
         "take --attention sdpa or eager",
@@ -66,6 +91,14 @@ _RULES: tuple[_Rule, ...] = (
         "leave it out",
     ),
 )  # fmt: skip
+
+
+def _has_half_gradients(recipe: Any) -> bool:
+    """Whether something of the base that is in fp16 is trained: k-bit preparation casts it to fp32 before."""
+    half = recipe.weights_dtype == "float16" and not (
+        recipe.quantization != "none" and recipe.kbit_preparation
+    )
+    return half and (bool(recipe.modules_to_save) or recipe.bias != "none")
 
 
 def require_supported(recipe: Any) -> None:

@@ -11,12 +11,13 @@ from ..profiles.gpu import BF16_CAPABILITY
 from ..profiles.hardware import Device, Hardware
 from ..profiles.model import ModelProfile
 from .plan import Schedule
-from .recipe import ALL_LINEAR, ATTENTION, Recipe
+from .recipe import Recipe
+from .selectors import PARSERS
 from .tokens import TokenLengths, round_up
 
 _USUAL_LENGTH = 512
 _KNOBS = frozenset(field.name for field in fields(Recipe))
-_SWITCHES = ("input_casting", "kbit_preparation")
+_SWITCHES = ("input_casting", "kbit_preparation", "rslora", "dora", "lora_bias")
 _TIMING = frozenset(field.name for field in fields(Schedule))
 _NOT_YET: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "padding": {"packed": ("packed batches are not planned yet", "padded or none")},
@@ -49,13 +50,15 @@ def make_request(
 ) -> Request:
     """The recipe and schedule of what was asked for (None: not asked); names that are no knobs are passed over.
 
-    `effective_batch`, `target_modules` as a comma-separated text and `input_casting` as on or off are
+    `effective_batch`, switches as on or off, and names, tokens and patterns as texts (planner.selectors) are
     understood besides Recipe's own; `usual` are a task's defaults. Every token carries loss until
     `fit_to_data` knows better. Raises UsageError for what cannot be, or is not available on the device.
     """
     _refuse_unavailable(asked)
-    given = {name: _parsed(name, value) for name, value in asked.items() if value is not None}
+    given = {name: _parsed(name, value) for name, value in asked.items() if value not in (None, ())}
     given |= _quantization(given)
+    if given.get("target_parameters"):
+        given = {"dropout": 0.0, **given}
     start = replace(
         Recipe(threads=max(1, hardware.cores), seq_len=_USUAL_LENGTH, **_usual_on(device, hardware)),
         **_of(usual or {}, _KNOBS),
@@ -168,16 +171,9 @@ def _of(values: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
 
 
 def _parsed(name: str, value: Any) -> Any:
-    if name == "target_modules" and isinstance(value, str):
-        return _targets(value)
+    if name in PARSERS and isinstance(value, (str, tuple)):
+        return PARSERS[name](value)
     return value == "on" if name in _SWITCHES and isinstance(value, str) else value
-
-
-def _targets(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise UsageError("--target-modules names nothing", hint="try attention, all-linear or q_proj,v_proj")
-    return {"attention": ATTENTION, "all-linear": ALL_LINEAR}.get(text.strip(), names)
 
 
 def _with_batch(recipe: Recipe, usual: Recipe, effective: int | None, *, batch_given: bool) -> Recipe:

@@ -20,6 +20,7 @@ from .rates import Rates, measured_rates
 from .recipe import Allocator
 from .request import Request, make_request
 from .runtime import Baseline
+from .selectors import require_tokens
 from .tracer import baseline
 from .versions import stack_versions
 
@@ -49,6 +50,7 @@ def understand(
     if budget.device == "cpu":
         _require_room(budget, libraries)
     profile = find_model(model, trust_remote_code=trust_remote_code)
+    require_tokens(request.recipe, profile.config)
     if budget.device == "cuda":
         request = replace(request, recipe=on_gpu(request.recipe, hardware.gpus[0], profile.config))
     situation = Situation(

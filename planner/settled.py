@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from ..profiles.machine import THIS_MACHINE
 from .plan import Decision
-from .recipe import Recipe
+from .recipe import ADAPTER_KNOBS, Recipe
 from .search import Candidate
+from .selectors import trained_besides
 from .task import Task
 from .tokens import TokenLengths
 
 _ADAPTERS = ("rank", "alpha", "dropout", "target_modules")
+_RARE = tuple(knob for knob in ADAPTER_KNOBS if knob not in _ADAPTERS)
 _WARMUP_SHARE = 10
 
 
@@ -88,11 +90,13 @@ def _count(number: int, noun: str) -> str:
 
 
 def _adapters(task: Task, recipe: Recipe) -> Decision:
-    value = f"r {recipe.rank}, alpha {recipe.alpha}, dropout {recipe.dropout:g}, on {', '.join(recipe.target_modules)}"
-    asked = [knob.replace("_", " ") for knob in _ADAPTERS if knob in task.given]
+    on = ", ".join((*recipe.target_modules, *recipe.target_parameters))
+    parts = (f"r {recipe.rank}, alpha {recipe.alpha}, dropout {recipe.dropout:g}, on {on}",)
+    value = "; ".join((*parts, *trained_besides(recipe)))
+    asked = [knob.replace("_", " ") for knob in (*_ADAPTERS, *_RARE) if knob in task.given]
     if not asked:
         return _decision("LoRA", value, "usual")
-    if len(asked) == len(_ADAPTERS):
+    if task.given.issuperset(_ADAPTERS):
         return _decision("LoRA", value, "as asked", given=True)
     return _decision("LoRA", value, f"{_and(asked)} as asked, the rest as usual", given=True)
 

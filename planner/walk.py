@@ -8,7 +8,7 @@ from typing import Any
 
 from ..profiles.errors import LplanError, UsageError
 from .kernels import on_gpu
-from .recipe import Recipe
+from .recipe import ADAPTER_KNOBS, Recipe
 from .search import Candidate, price_all
 from .task import Task
 from .tracer import Progress
@@ -22,7 +22,7 @@ _MEASURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("precision", ("precision",)),
     (
         "adapters",
-        ("method", "rank", "alpha", "dropout", "target_modules", "quantization", "kbit_preparation"),
+        ("method", *ADAPTER_KNOBS, "quantization", "kbit_preparation"),
     ),
     (
         "sequence length",

@@ -28,3 +28,9 @@ class DoesNotFitError(LplanError):
     """No plan, or not this plan, fits the budget."""
 
     exit_code = EXIT_DOES_NOT_FIT
+
+
+def first_line(error: Exception) -> str:
+    """An exception as one line for the user."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -8,7 +8,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from ..planner.recipe import ALL_LINEAR, Recipe
+from ..planner.recipe import Recipe
+from ..planner.selectors import targets, trained_besides
 from ..profiles.units import gib
 from .style import MUTED, NOTHING, SEPARATOR, STRONG
 
@@ -141,16 +142,13 @@ def recipe_phrase(recipe: Recipe) -> tuple[str, ...]:
     )
     texts = {**_UNUSUAL, **_UNUSUAL_ON[recipe.device]}
     unusual = (text for (knob, value), text in texts.items() if getattr(recipe, knob) == value)
-    return (*usual, *unusual)
+    return (*usual, *(trained_besides(recipe) if recipe.adapts else ()), *unusual)
 
 
 def _method(recipe: Recipe) -> str:
     if not recipe.adapts:
-        return "full fine-tuning"
-    if recipe.target_modules == ALL_LINEAR:
-        return f"{_LORA[recipe.method]} r {recipe.rank} on all linear layers"
-    modules = ",".join(name.removesuffix("_proj") for name in recipe.target_modules)
-    return f"{_LORA[recipe.method]} r {recipe.rank} on {modules}"
+        return "full fine-tuning" if recipe.init == "pretrained" else "training from scratch"
+    return f"{_LORA[recipe.method]} r {recipe.rank} on {targets(recipe)}"
 
 
 _LORA = {"lora": "LoRA", "qlora": "QLoRA"}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..recipe import Recipe
+from .adapters import is_added
 from .quantized import QuantizedLinear
 from .tracker import StorageTracker
 
@@ -42,7 +43,7 @@ class Loading:
         waiting: list[tuple[str, Tensor, Tensor]] = []
         self.layer = None
         for path, module in self.model.named_modules():
-            if ".lora_" in f".{path}.":
+            if is_added(path):
                 continue
             if isinstance(module, QuantizedLinear):
                 self._enter(LOAD, "weights", path)
@@ -83,7 +84,7 @@ class Loading:
 
     def _named(self, *, adapters: bool) -> Iterator[tuple[str, Tensor]]:
         named = (*self.model.named_parameters(), *self.model.named_buffers())
-        return ((name, tensor) for name, tensor in named if (".lora_" in name) is adapters)
+        return ((name, tensor) for name, tensor in named if is_added(name) is adapters)
 
 
 def _plain_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

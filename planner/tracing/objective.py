@@ -94,7 +94,16 @@ def head_of(model: nn.Module) -> Any:
         head = model.get_output_embeddings()  # type: ignore[operator]
     except (AttributeError, NotImplementedError):
         return None
-    return head if isinstance(getattr(head, "weight", None), Tensor) else None
+    return head if isinstance(getattr(as_built(head), "weight", None), Tensor) else None
+
+
+def as_built(module: Any) -> Any:
+    """The module that PEFT's wrappers, which make weights anew when they are asked for them, are around."""
+    while True:
+        inner = getattr(module, "original_module", None) or getattr(module, "base_layer", None)
+        if inner is None:
+            return module
+        module = inner
 
 
 def output_head(model: nn.Module) -> Any:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...profiles.errors import UsageError
 from ..recipe import Recipe
+from .adapters import is_added
 
 _BLOCK = 64
 """Weights that share a scale (bitsandbytes/functional.py, `quantize_4bit`)."""
@@ -18,6 +20,9 @@ _SCALE_BLOCK = 256
 
 class QuantizedLinear(nn.Module):
     """A linear whose weight (out, in) exists packed, and in `dtype` only while it is used."""
+
+    W_q = None
+    """HQQ's mark, by which PEFT's `dequantize_module_weight` knows a layer that dequantizes its weight itself."""
 
     def __init__(self, linear: nn.Linear, quantization: str, dtype: torch.dtype) -> None:
         super().__init__()
@@ -87,17 +92,29 @@ def _int8_product(input: Tensor, layer: QuantizedLinear) -> Tensor:  # noqa: A00
 def quantize(model: nn.Module, recipe: Recipe) -> None:
     """Replace the linears that transformers hands to bitsandbytes (all but the output head) in a wrapped model,
     and prepare the rest as PEFT's `prepare_model_for_kbit_training` does, if the recipe says so."""
-    head = model.get_output_embeddings()  # type: ignore[operator]
+    output = model.get_output_embeddings()  # type: ignore[operator]
+    head = set() if output is None else set(output.modules())
     dtype = getattr(torch, recipe.weights_dtype)
     for path, parent in list(model.named_modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and child is not head and ".lora_" not in f".{path}.":
-                setattr(parent, name, QuantizedLinear(child, recipe.quantization, dtype))
+            if type(child) is not nn.Linear or child in head or ".lora_" in f".{path}.":
+                continue
+            if is_added(f"{path}.{name}"):
+                raise UsageError(
+                    f"quantized linears cannot be trained whole: {_own(path)}",
+                    hint="leave them out of --modules-to-save",
+                )
+            setattr(parent, name, QuantizedLinear(child, recipe.quantization, dtype))
     _adapt(model)
     if recipe.kbit_preparation:
         for path, parameter in model.named_parameters():
             if ".lora_" not in path and parameter.is_floating_point():
                 parameter.data = parameter.data.to(torch.float32)
+
+
+def _own(path: str) -> str:
+    """The base model's path of a copy."""
+    return path.partition(".modules_to_save")[0].removeprefix("base_model.model.")
 
 
 def parameter_sizes(model: nn.Module) -> Iterator[tuple[str, int]]:
@@ -123,6 +140,11 @@ def _adapt(model: nn.Module) -> None:
                 expected = result.dtype
                 if not torch.is_autocast_enabled():
                     x = self._cast_input_dtype(x, self.lora_A[name].weight.dtype)
+                if name in self.lora_variant:
+                    variant = self.lora_variant[name]
+                    result = variant.forward(self, active_adapter=name, x=x, result=result)
+                    result = result if torch.is_autocast_enabled() else result.to(expected)
+                    continue
                 dropped = self.lora_dropout[name](x)
                 output = self.lora_B[name](self.lora_A[name](dropped)) * self.scaling[name]
                 result = result + output.to(expected)

@@ -56,7 +56,8 @@ def _blocks(config: Any) -> list[int]:
 
 def prime_shapes(config: Any, recipe: Recipe, lengths: Lengths) -> tuple[Shape, Shape] | None:
     """The shape to trace and the shape to check it at; None where the lengths hold too few usable primes."""
-    widths = {*_integers(config.to_dict()), recipe.rank}
+    ranks = (recipe.rank, *(rank for _, rank in recipe.rank_pattern))
+    widths = {*_integers(config.to_dict()), *ranks, len(recipe.trainable_tokens)}
     found: list[Shape] = []
     for seq in _primes(lengths):
         shape = _around(seq, widths, found)

@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from ...profiles.errors import LplanError, UsageError
+from ...profiles.errors import LplanError, UsageError, first_line
 from ..footprint import Footprint, Linear, peaks
 from ..polynomial import MONOMIALS, Shape, evaluate, plus, symbolize, term
 from ..recipe import Recipe
 from ..stream import REPEATED, NotPeriodicError, Stream, TracedStorage, check_extends
+from .adapters import is_added
 from .classify import blocks, name_components
 from .contents import experts_of
 from .cuda import scratch
@@ -21,8 +22,8 @@ from .depth import Depth, choose_depth, cut, whole_depth
 from .device import STAND_INS, StandIn, on_device, prepare_device
 from .kinds import Stack
 from .loading import layer_of
-from .model import build, decoder_layers, first_line, make_config, text_config, wrap
-from .objective import head_of
+from .model import build, decoder_layers, make_config, text_config, wrap
+from .objective import as_built, head_of
 from .quantized import parameter_sizes
 from .shapes import CHUNKS, Lengths, lengths_around, prime_shapes
 from .step import TracedStep
@@ -78,8 +79,11 @@ def planned_depth(config_values: Mapping[str, Any], recipe: Recipe) -> Depth:
 
 
 def _stack(config: Any, recipe: Recipe) -> Stack:
+    """The whole model's layers: wrapped where the adapters may differ from layer to layer."""
     with on_device("meta"):
         model = build(config, recipe)
+        if recipe.names_layers:
+            model = wrap(model, recipe)
     return Stack(model, decoder_layers(model))
 
 
@@ -140,7 +144,7 @@ class _Tracer:
 
     def _run(self, shape: Shape, stand_in: StandIn, loops: bool) -> _Recording:
         with on_device("meta"):
-            model = wrap(self._base(), self.recipe)
+            model = self._model()
         tracker = StorageTracker(
             mask_is_full=self.recipe.padding == "none",
             experts=experts_of(self.config),
@@ -153,16 +157,18 @@ class _Tracer:
         name_components(tracker)
         return _Recording(tracker, model, self.depth, shape, step.logits_untouched)
 
-    def _base(self) -> nn.Module:
-        """The model of the layers to trace. Raises NotPeriodicError where it is another with fewer layers."""
+    def _model(self) -> nn.Module:
+        """The wrapped model of the layers to trace. Raises NotPeriodicError where it is another with fewer layers."""
         if self.depth.whole:
-            return build(self.config, self.recipe)
+            return wrap(build(self.config, self.recipe), self.recipe)
         try:
             model = build(make_config(_cut(self.config, self.depth)), self.recipe)
+            if self.recipe.names_layers:
+                model = wrap(model, self.recipe)
         except LplanError as error:
             raise NotPeriodicError(str(error)) from error
         self.stack.require_same(model, decoder_layers(model), self.depth)
-        return model
+        return model if self.recipe.names_layers else wrap(model, self.recipe)
 
 
 def _cut(config: Any, depth: Depth) -> dict[str, Any]:
@@ -206,7 +212,7 @@ def _gathered(recording: _Recording) -> set[int]:
     head = head_of(recording.model)
     if head is None:
         return set()
-    width = head.weight.shape[-1]
+    width = as_built(head).weight.shape[-1]
     found: set[int] = set()
     alive: dict[int, None] = {}
     for segment in recording.tracker.segments:
@@ -238,7 +244,7 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         check_extends(stream)
     found = peaks(stream, extends=not depth.whole)
     base = _unwrapped(model)
-    embeddings, head = base.get_input_embeddings(), head_of(base)
+    embeddings, head = (as_built(module) for module in (base.get_input_embeddings(), head_of(base)))
     return Footprint(
         architecture=type(base).__name__,
         layers=depth.layers,
@@ -247,7 +253,7 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         target_modules=_target_modules(model),
         phases={name: found[name] for name in ("first step", "steady step", "evaluation")},
         work=total_work(recording.tracker, depth, recording.shape if shape is None else None),
-        parameters=_count((size for size in parameter_sizes(model) if ".lora_" not in size[0]), depth),
+        parameters=_count((size for size in parameter_sizes(model) if not is_added(size[0])), depth),
         trainable_parameters=_count(
             ((n, p.numel()) for n, p in model.named_parameters() if p.requires_grad), depth
         ),
@@ -278,7 +284,11 @@ def _unwrapped(model: nn.Module) -> Any:
 
 def _target_modules(model: nn.Module) -> tuple[str, ...]:
     config = getattr(model, "peft_config", None)
-    return tuple(sorted(config["default"].target_modules)) if config else ()
+    if not config:
+        return ()
+    modules, parameters = config["default"].target_modules, config["default"].target_parameters
+    names = (modules,) if isinstance(modules, str) else modules or ()
+    return (*sorted(names), *sorted(parameters or ()))
 
 
 def _count(sizes: Iterable[tuple[str, int]], depth: Depth) -> Linear:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from command_line import CONFIG
 from supervision import fake
 
 from lplan.trainer import fit
@@ -150,3 +151,36 @@ def test_a_worker_that_is_asked_to_leave_gets_time_for_its_step(train, worker):
 def test_random_weights_need_no_checkpoint(train, worker, model):
     (model / "model.safetensors").unlink()
     assert train("--init", "random").status == 0
+
+
+def test_an_adapter_with_dora_and_copies_is_reloaded_by_peft(train, worker, model, tmp_path, monkeypatch):
+    """The worker that is started, run in this process: what PEFT makes of its files gives the same logits."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    from lplan.trainer import worker as real
+    from lplan.trainer.channel import Channel
+
+    torch.manual_seed(0)
+    config = LlamaConfig(**CONFIG)
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(model)
+    copies = ("--modules-to-save", "embed_tokens,lm_head")
+    knobs = ("--dora", "on", *copies, "--rank-pattern", "q_proj=4", "--input-casting", "on")
+    assert train(*knobs, "--learning-rate", "0.01", "--precision", "bf16").status == 0
+    run, ids, logits = tmp_path / "run", torch.arange(3, 40)[None], {}
+    save = real.save
+
+    def keep(trained, folder):
+        with torch.no_grad():
+            logits["trained"] = trained.eval()(input_ids=ids).logits
+        save(trained, folder)
+
+    monkeypatch.setattr(real, "save", keep)
+    real.run(run, Channel(None, 0.0), [])
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    with torch.no_grad():
+        logits["base"] = base(input_ids=ids).logits
+        logits["again"] = PeftModel.from_pretrained(base, run / "adapter").eval()(input_ids=ids).logits
+    assert torch.equal(logits["again"], logits["trained"])
+    assert not torch.equal(logits["base"], logits["trained"])

@@ -12,7 +12,8 @@ from tiny_models import TINY_MODELS, VOCABULARY, make_model
 from torch import Tensor, nn
 
 from lplan.planner.recipe import ALL_LINEAR, Recipe
-from lplan.planner.tracing.model import make_config, resolve_targets
+from lplan.planner.tracing.adapters import resolve_targets
+from lplan.planner.tracing.model import make_config
 from lplan.planner.tracing.objective import Objective
 from lplan.profiles.errors import LplanError, UsageError
 
