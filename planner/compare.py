@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..profiles.errors import UsageError
+from .pricer import Candidate
 from .recipe import Recipe
-from .search import Candidate, price_all
+from .search import price_all
 from .task import Task
 from .tracer import Progress
 

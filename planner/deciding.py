@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass
 from typing import Any
 
 from ..profiles.machine import THIS_MACHINE
 from ..profiles.units import format_size
 from .floating import FLOATING
 from .plan import Decision, Rejected
+from .pricer import Candidate
 from .recipe import Recipe
-from .search import EQUALLY_FAST, Candidate, Found
+from .search import EQUALLY_FAST, Found, differing
 from .settled import settled
 from .task import Task
 
@@ -43,32 +44,53 @@ def _floating(task: Task, found: Found, knob: str) -> Decision:
     )
 
 
-def _neighbours(found: Found, knob: str) -> list[Candidate]:
-    """Candidates that differ from the chosen one in this knob alone (the effective batch is kept)."""
-    tied = {knob, "accumulation"} if knob == "batch_size" else {knob}
-    names = [field.name for field in fields(Recipe) if field.name not in tied]
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """What was not chosen: priced, or ruled out by what it needs at least."""
+
+    recipe: Recipe
+    step_s: float
+    required_bytes: int
+    fits: bool | None
+    """None where it was too slow to matter."""
+    time_is_least: bool = False
+    bytes_are_least: bool = False
+
+
+def _neighbours(found: Found, knob: str) -> list[_Other]:
+    """Recipes that differ from the chosen one in this knob alone (the effective batch is kept)."""
     chosen = found.chosen
+    budget = chosen.estimate.budget.budget_bytes
+    priced = {candidate.recipe: candidate for candidate in found.candidates}
+    others = []
+    for recipe in dict.fromkeys((*found.bounds, *priced)):
+        if differing(recipe, chosen.recipe) != {knob}:
+            continue
+        if recipe in priced:
+            one = priced[recipe]
+            others.append(_Other(recipe, one.time.step_s, one.required_bytes, one.fits))
+        else:
+            bound = found.bounds[recipe]
+            fits = False if bound.least_bytes > budget else None
+            others.append(
+                _Other(recipe, bound.least_s, bound.least_bytes, fits, not bound.traced, bytes_are_least=True)
+            )
+    return others
 
-    def same(other: Candidate) -> bool:
-        return all(getattr(other.recipe, name) == getattr(chosen.recipe, name) for name in names)
 
-    return [
-        c for c in found.candidates if same(c) and getattr(c.recipe, knob) != getattr(chosen.recipe, knob)
-    ]
-
-
-def _rejected(chosen: Candidate, other: Candidate, knob: str) -> Rejected:
+def _rejected(chosen: Candidate, other: _Other, knob: str) -> Rejected:
     return Rejected(value=_text(knob, other.recipe), reason=_against(chosen, other))
 
 
-def _against(chosen: Candidate, other: Candidate) -> str:
-    if not other.fits:
-        budget = format_size(other.estimate.budget.budget_bytes)
-        return f"needs {format_size(other.required_bytes)} of {budget}"
+def _against(chosen: Candidate, other: _Other) -> str:
+    at_least = "at least " if other.bytes_are_least else ""
+    if other.fits is False:
+        budget = format_size(chosen.estimate.budget.budget_bytes)
+        return f"needs {at_least}{format_size(other.required_bytes)} of {budget}"
     if _is_slower(chosen, other):
-        return slower(other.time.step_s / chosen.time.step_s)
+        return ("at least " if other.time_is_least else "") + slower(other.step_s / chosen.time.step_s)
     more = other.required_bytes - chosen.required_bytes
-    return f"as fast, {format_size(more)} more" if more > 0 else "as fast"
+    return f"as fast, {at_least}{format_size(more)} more" if more > 0 else "as fast"
 
 
 def slower(ratio: float) -> str:
@@ -78,11 +100,11 @@ def slower(ratio: float) -> str:
     return f"{ratio:.1f} × slower" if ratio < 9.95 else f"{ratio:.0f} × slower"
 
 
-def _is_slower(chosen: Candidate, other: Candidate) -> bool:
-    return other.time.step_s > chosen.time.step_s * (1 + EQUALLY_FAST)
+def _is_slower(chosen: Candidate, other: _Other) -> bool:
+    return other.step_s > chosen.time.step_s * (1 + EQUALLY_FAST)
 
 
-def _reason(task: Task, chosen: Candidate, knob: str, others: Sequence[Candidate]) -> str:
+def _reason(task: Task, chosen: Candidate, knob: str, others: Sequence[_Other]) -> str:
     if knob in _INHERENT:
         return _INHERENT[knob](chosen.recipe)
     if knob == "precision" and not others:
@@ -91,13 +113,14 @@ def _reason(task: Task, chosen: Candidate, knob: str, others: Sequence[Candidate
         return _ALONE.get((knob, _text(knob, chosen.recipe)), "the only choice here")
     if not chosen.fits:
         return "needs least memory, and still too much"
-    if not all(other.fits for other in others):
+    if any(other.fits is False for other in others):
         return "the fastest that fits"
     as_fast = [other for other in others if not _is_slower(chosen, other)]
     if as_fast:
         smallest = all(chosen.required_bytes <= other.required_bytes for other in as_fast)
         return f"as fast as any here{', and needs least of those' if smallest else '; all would fit'}"
-    return _because(task, knob, chosen.recipe) or "the fastest here; all would fit"
+    known = all(other.fits for other in others)
+    return _because(task, knob, chosen.recipe) or f"the fastest here{'; all would fit' if known else ''}"
 
 
 _ALONE = {

@@ -22,6 +22,10 @@ class Linear:
         total = evaluate(self.base, values)
         return total + extra_units * evaluate(self.per_unit, values) if extra_units else total
 
+    def whole(self, extra_units: int) -> Coefficients:
+        """The polynomial at this depth."""
+        return tuple(b + extra_units * u for b, u in zip(self.base, self.per_unit, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Instant:

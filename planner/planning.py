@@ -13,9 +13,10 @@ from .deciding import decide
 from .estimating import Situation
 from .kernels import on_gpu
 from .plan import DataReference, Plan
+from .pricer import Candidate
 from .recipe import Recipe
 from .request import Request, fit_to_data, require_context
-from .search import Candidate, search
+from .search import search
 from .setting import rates_of
 from .settled import warmup_steps
 from .task import Task

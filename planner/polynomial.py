@@ -5,7 +5,7 @@ Shape legend: B micro batch, S sequence length, N supervised tokens of the micro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -39,6 +39,17 @@ def term(monomial: str, coefficient: int) -> Coefficients:
 def evaluate(coefficients: Sequence[int], values: Sequence[int]) -> int:
     """The polynomial's value in bytes."""
     return sum(c * v for c, v in zip(coefficients, values, strict=True))
+
+
+def function(coefficients: Sequence[float]) -> Callable[[Sequence[float]], float]:
+    """The polynomial as a function of MONOMIALS' values, for loops that evaluate it often."""
+    c0, c1, c2, c3, c4, c5, c6, c7 = coefficients
+
+    def at(values: Sequence[float]) -> float:
+        _, s, s2, b, bs, bs2, n, k = values
+        return c0 + c1 * s + c2 * s2 + c3 * b + c4 * bs + c5 * bs2 + c6 * n + c7 * k
+
+    return at
 
 
 def plus(left: Sequence[int], right: Sequence[int]) -> Coefficients:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from itertools import product
+from math import inf
 from typing import Any
 
 from ..profiles.errors import LplanError
@@ -12,7 +14,7 @@ from .estimate import Estimate
 from .estimating import Situation, make_estimate, shape_of
 from .floating import FLOATING, hidden_size, values
 from .footprint import Footprint
-from .plan import TimeEstimate
+from .pricer import Bound, Candidate, Pricer
 from .recipe import Recipe
 from .request import not_chunkable
 from .task import Task
@@ -24,46 +26,119 @@ EQUALLY_FAST = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A recipe with its price."""
-
-    recipe: Recipe
-    estimate: Estimate
-    time: TimeEstimate
-
-    @property
-    def fits(self) -> bool:
-        """Within the budget by the high estimate."""
-        return self.estimate.fits
-
-    @property
-    def required_bytes(self) -> int:
-        """The high estimate of its peak."""
-        return self.estimate.peak.required_bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
-    """All priced candidates, and the chosen one: the fastest that fits, or the one that misses by least."""
+    """The chosen candidate: the fastest that fits, or the one that misses by least; and what was priced on the way.
+
+    `bounds` says of every recipe of the space what it needs at least, as far as that was looked at.
+    """
 
     candidates: tuple[Candidate, ...]
     chosen: Candidate
+    bounds: Mapping[Recipe, Bound]
 
 
 def search(task: Task, progress: Progress | None = None) -> Found:
-    """Price every combination of the floating knobs and choose.
+    """The best recipe of the whole space of floating knobs, exactly, though few are priced: bounds rule the others out.
 
     Raises LplanError when the libraries refuse every combination.
     """
-    recipes = list(dict.fromkeys(_recipes(task)))
-    answers = price_all(task, recipes, progress)
-    candidates = [answer for answer in answers if isinstance(answer, Candidate)]
-    if task.start.device == "cuda" and "allocator" not in task.given and not any(c.fits for c in candidates):
-        tighter = price_all(task, [replace(recipe, allocator="expandable") for recipe in recipes])
-        candidates += [answer for answer in tighter if isinstance(answer, Candidate)]
-    if not candidates:
-        raise next(answer for answer in answers if isinstance(answer, LplanError))
-    return Found(tuple(candidates), choose(candidates))
+    tiers = [list(dict.fromkeys(space(task)))]
+    if task.start.device == "cuda" and "allocator" not in task.given:
+        tiers.append([replace(recipe, allocator="expandable") for recipe in tiers[0]])
+    graphs = len({recipe.graph() for recipe in tiers[0]})
+    with Pricer(task, progress, graphs) as pricer:
+        for tier in tiers:
+            if best := fastest(pricer, tier):
+                break
+        else:
+            best = leanest(pricer, [recipe for tier in tiers for recipe in tier])
+        return _explained(pricer, best, tier)
+
+
+def fastest(pricer: Pricer, recipes: Sequence[Recipe]) -> Candidate | None:
+    """The fastest that fits, the smallest of equally fast ones; None where none fits.
+
+    Recipes come in order of the least time they can take, so once one fits, only those that may be as fast are left.
+    """
+    best: Candidate | None = None
+    fastest_s = inf
+    for recipe, bound in _ascending(pricer, recipes, lambda bound: bound.least_s):
+        if bound.least_s > fastest_s * (1 + EQUALLY_FAST):
+            break
+        most = pricer.task.situation.budget.budget_bytes if best is None else best.required_bytes
+        if bound.least_bytes > most:
+            continue
+        candidate = pricer.price(recipe)
+        if isinstance(candidate, Candidate) and candidate.fits:
+            fastest_s = min(fastest_s, candidate.time.step_s)
+            best = candidate if best is None else min(best, candidate, key=_size)
+    return best
+
+
+def leanest(pricer: Pricer, recipes: Sequence[Recipe]) -> Candidate:
+    """The one that needs least. Raises LplanError when the libraries refuse every recipe."""
+    best: Candidate | None = None
+    refused: LplanError | None = None
+    for recipe, bound in _ascending(pricer, recipes, lambda bound: bound.least_bytes):
+        if best is not None and bound.least_bytes > best.required_bytes:
+            break
+        candidate = pricer.price(recipe)
+        if isinstance(candidate, LplanError):
+            refused = candidate
+        else:
+            best = candidate if best is None else min(best, candidate, key=_size)
+    if best is None:
+        raise refused or next(filter(None, map(pricer.refused, recipes)))
+    return best
+
+
+def _size(candidate: Candidate) -> tuple[int, float]:
+    return candidate.required_bytes, candidate.time.step_s
+
+
+def _ascending(
+    pricer: Pricer, recipes: Sequence[Recipe], key: Callable[[Bound], float]
+) -> Iterator[tuple[Recipe, Bound]]:
+    """Recipes whose graph is known by their bound, the least first; graphs are traced when their turn comes."""
+    heap: list[tuple[float, int, bool]] = []
+    for number, recipe in enumerate(recipes):
+        _push(heap, pricer.bound(recipe), number, key)
+    while heap:
+        least, number, traced = heappop(heap)
+        bound = pricer.bound(recipes[number])
+        if isinstance(bound, LplanError):
+            continue
+        if traced:
+            yield recipes[number], bound
+            continue
+        if not bound.traced and key(bound) <= least:
+            pricer.learn(recipes[number])
+            bound = pricer.bound(recipes[number])
+        _push(heap, bound, number, key)
+
+
+def _push(
+    heap: list[tuple[float, int, bool]],
+    bound: Bound | LplanError,
+    number: int,
+    key: Callable[[Bound], float],
+) -> None:
+    if isinstance(bound, Bound):
+        heappush(heap, (key(bound), number, bound.traced))
+
+
+def _explained(pricer: Pricer, best: Candidate, tier: Sequence[Recipe]) -> Found:
+    """With what is known of the others; on a CPU an exact price of a neighbour costs nothing."""
+    bounds = {recipe: bound for recipe in tier if isinstance(bound := pricer.bound(recipe), Bound)}
+    for recipe, bound in bounds.items():
+        if recipe.device == "cpu" and bound.traced and len(differing(recipe, best.recipe)) == 1:
+            pricer.price(recipe)
+    return Found(tuple(pricer.priced()), best, bounds)
+
+
+def differing(one: Recipe, other: Recipe) -> set[str]:
+    """The knobs in which two recipes of one search differ; the accumulation follows the batch."""
+    return {knob for knob in FLOATING if getattr(one, knob) != getattr(other, knob)}
 
 
 def price_all(
@@ -103,17 +178,8 @@ def _estimated(
     return answer, make_estimate(recipe, answer, situation)
 
 
-def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """The fastest that fits, the smallest of equally fast ones; if none fits, the one that needs least."""
-    fitting = [candidate for candidate in candidates if candidate.fits]
-    if not fitting:
-        return min(candidates, key=lambda c: c.required_bytes)
-    fastest_s = min(candidate.time.step_s for candidate in fitting)
-    equal = [c for c in fitting if c.time.step_s <= fastest_s * (1 + EQUALLY_FAST)]
-    return min(equal, key=lambda c: (c.required_bytes, c.time.step_s))
-
-
-def _recipes(task: Task) -> Iterator[Recipe]:
+def space(task: Task) -> Iterator[Recipe]:
+    """Every combination of the floating knobs."""
     choices = {knob: values(task, knob) for knob in FLOATING}
     for combination in product(*choices.values()):
         knobs: dict[str, Any] = dict(zip(choices, combination, strict=True))

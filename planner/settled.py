@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from ..profiles.machine import THIS_MACHINE
 from .plan import Decision
+from .pricer import Candidate
 from .recipe import ADAPTER_KNOBS, Recipe
-from .search import Candidate
 from .selectors import trained_besides
 from .task import Task
 from .tokens import TokenLengths

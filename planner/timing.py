@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 from .estimating import shape_of
 from .footprint import Footprint
 from .plan import Schedule, TimeEstimate
-from .polynomial import MONOMIALS, Shape
+from .polynomial import MONOMIALS, ZERO, Shape, function
 from .rates import Rates
 from .recipe import LOSS_CHUNK, Recipe
 from .tokens import TokenLengths, round_up
+
+_ROWS = MONOMIALS.index("BS")
 
 
 def mean_shape_values(recipe: Recipe, lengths: TokenLengths | None) -> list[float]:
@@ -32,6 +35,55 @@ def _values(batch: Sequence[tuple[int, int]], multiple: int) -> Sequence[int]:
     ).values()
 
 
+class StepClock:
+    """Seconds of a graph's steps at given rates; what does not depend on the shape is worked out once.
+
+    `width`: the model's hidden size.
+    """
+
+    def __init__(self, footprint: Footprint, rates: Rates, width: int) -> None:
+        self._micro = _Part(footprint, "micro", rates, width)
+        self._optimizer = _Part(footprint, "optimizer", rates, width)
+
+    def step_s(self, values: Sequence[float], accumulation: int) -> float:
+        """Seconds of an optimizer step over `accumulation` micro batches; `values` by `mean_shape_values`."""
+        return accumulation * self._micro.seconds(values) + self._optimizer.seconds(values)
+
+
+class _Part:
+    """The work of a micro batch, or of the optimizer: a sum at constant rates, and products whose rate bends."""
+
+    def __init__(self, footprint: Footprint, owner: str, rates: Rates, width: int) -> None:
+        constant = [0.0] * len(ZERO)
+        self._bent: list[tuple[Callable[[Sequence[float]], float], Callable[[float], float]]] = []
+        for name, work in footprint.work.items():
+            whose, kind, *dtype = name.split()
+            if whose != owner:
+                continue
+            amount = work.whole(footprint.extra_units)
+            if kind in ("matmul", "attention"):
+                self._bent.append((function(amount), _rate(rates, kind, dtype[0], width)))
+            else:
+                per = _per_unit_s(rates, kind)
+                constant = [c + per * a for c, a in zip(constant, amount, strict=True)]
+        self._constant = function(constant)
+
+    def seconds(self, values: Sequence[float]) -> float:
+        rows = values[_ROWS]
+        return self._constant(values) + sum(amount(values) / rate(rows) for amount, rate in self._bent)
+
+
+def _rate(rates: Rates, kind: str, dtype: str, width: int) -> Callable[[float], float]:
+    measured = rates.matmul if kind == "matmul" else rates.attention
+    return cache(lambda rows: measured(dtype, width, rows))
+
+
+def _per_unit_s(rates: Rates, kind: str) -> float:
+    if kind == "traffic":
+        return 1 / rates.traffic_bytes_per_s
+    return 1 / rates.random_elements_per_s if kind == "random" else rates.op_s
+
+
 def predict_time(
     recipe: Recipe,
     footprint: Footprint,
@@ -41,14 +93,13 @@ def predict_time(
     width: int,
 ) -> TimeEstimate:
     """Seconds a step, tokens (without padding) a second, and in all. `width`: the model's hidden size."""
-    values = mean_shape_values(recipe, lengths)
-    work = {
-        name: _at(part.base, part.per_unit, values, footprint.extra_units)
-        for name, part in footprint.work.items()
-    }
-    rows = values[MONOMIALS.index("BS")]
-    micro_s, optimizer_s = (_seconds(work, group, rates, width, rows) for group in ("micro", "optimizer"))
-    step_s = recipe.accumulation * micro_s + optimizer_s
+    clock = StepClock(footprint, rates, width)
+    step_s = clock.step_s(mean_shape_values(recipe, lengths), recipe.accumulation)
+    return time_of(recipe, step_s, lengths, schedule)
+
+
+def time_of(recipe: Recipe, step_s: float, lengths: TokenLengths | None, schedule: Schedule) -> TimeEstimate:
+    """What steps of so many seconds come to."""
     samples = len(lengths.total) if lengths is not None else recipe.effective_batch
     mean_tokens = sum(lengths.total) / samples if lengths is not None else recipe.seq_len
     steps = schedule.max_steps or max(1, round(schedule.epochs * -(-samples // recipe.effective_batch)))
@@ -58,26 +109,3 @@ def predict_time(
         total_s=steps * step_s,
         steps=steps,
     )
-
-
-def _at(base: Sequence[int], per_unit: Sequence[int], values: Sequence[float], extra: int) -> float:
-    return sum((b + extra * u) * v for b, u, v in zip(base, per_unit, values, strict=True))
-
-
-def _seconds(work: Mapping[str, float], group: str, rates: Rates, width: int, rows: float) -> float:
-    seconds = 0.0
-    for name, amount in work.items():
-        owner, kind, *dtype = name.split()
-        if owner != group:
-            continue
-        if kind == "matmul":
-            seconds += amount / rates.matmul(dtype[0], width, rows)
-        elif kind == "attention":
-            seconds += amount / rates.attention(dtype[0], width, rows)
-        elif kind == "traffic":
-            seconds += amount / rates.traffic_bytes_per_s
-        elif kind == "random":
-            seconds += amount / rates.random_elements_per_s
-        else:
-            seconds += amount * rates.op_s
-    return seconds

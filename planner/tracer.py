@@ -12,10 +12,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 from ..profiles.errors import EXIT_USAGE, LplanError, UsageError
 from ..profiles.model import ModelProfile
@@ -102,12 +103,60 @@ def baseline(store: FootprintStore | None = None) -> Baseline:
     return shipped_baseline() if fact is None else Baseline(**fact)
 
 
-def _trace(model: ModelProfile, requests: Sequence[tuple[Recipe, Shape]], store: FootprintStore) -> Any:
-    order = {
-        "config": dict(model.config),
-        "trust_remote_code": model.trust_remote_code,
-        "requests": [[recipe.graph().to_dict(), asdict(shape)] for recipe, shape in requests],
-    }
+class Footprints:
+    """One model's footprints, asked for one by one: from the store, else from a tracing process that stays open.
+
+    A context manager: leaving it ends the process. `progress(done)` is called as traces arrive.
+    """
+
+    def __init__(self, model: ModelProfile, progress: Callable[[int], object] | None = None) -> None:
+        self._model, self._store, self._progress = model, FootprintStore(), progress
+        self._found: dict[Recipe, list[Footprint | LplanError]] = {}
+        self._asked: deque[tuple[Recipe, Shape]] = deque()
+        self._answers: Any = None
+        self.traced = 0
+
+    def __enter__(self) -> Footprints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._answers is not None:
+            self._answers.close()
+
+    def known(self, recipe: Recipe, shape: Shape) -> Footprint | LplanError | None:
+        """What needs no trace; None for what does."""
+        graph = recipe.graph()
+        found = self._found.setdefault(graph, [])
+        for answer in found:
+            if isinstance(answer, LplanError) or answer.holds(shape):
+                return answer
+        stored = self._store.find(self._model.config, recipe, shape)
+        if stored is not None:
+            found.append(stored)
+        return stored
+
+    def get(self, recipe: Recipe, shape: Shape) -> Footprint | LplanError:
+        """The footprint, or why the libraries refuse it. Raises LplanError when the tracing process itself fails."""
+        answer = self.known(recipe, shape)
+        if answer is not None:
+            return answer
+        if self._answers is None:
+            self._answers = _trace(self._model, iter(self._asked.popleft, None), self._store)
+        self._asked.append((recipe, shape))
+        _, traced = next(self._answers)
+        self._found[recipe.graph()].append(traced)
+        if isinstance(traced, Footprint):
+            self._store.keep(self._model.config, recipe, traced)
+        self.traced += 1
+        if self._progress is not None:
+            self._progress(self.traced)
+        return cast("Footprint | LplanError", traced)
+
+
+def _trace(
+    model: ModelProfile, requests: Iterable[tuple[Recipe, Shape]], store: FootprintStore
+) -> Iterator[tuple[tuple[Recipe, Shape], Footprint | LplanError]]:
+    """Answers in the order of the requests, each of which is drawn when the one before it is answered."""
     environment = {
         **os.environ,
         **environment_of("pinned", threads=1),
@@ -121,24 +170,41 @@ def _trace(model: ModelProfile, requests: Sequence[tuple[Recipe, Shape]], store:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True,
         ) as child,
     ):  # fmt: skip
-        assert child.stdin is not None
-        assert child.stdout is not None
-        with suppress(BrokenPipeError), child.stdin:
-            child.stdin.write(json.dumps(order, default=str))
-        remaining = iter(requests)
-        for line in child.stdout:
-            if not line.endswith("\n"):
-                break
-            answer = json.loads(line)
-            if "baseline" in answer:
-                store.keep_fact(_BASELINE, answer["baseline"])
-            else:
-                yield next(remaining), _answer(answer)
-        if child.wait() == 0 and next(remaining, None) is None:
-            return
-        errors.seek(0)
-        why = _ending(child.returncode, errors.read())
-        raise LplanError(f"tracing {model.id} failed: {why}", hint="run again with --debug to see where")
+        _tell(child, {"config": dict(model.config), "trust_remote_code": model.trust_remote_code})
+        for recipe, shape in requests:
+            _tell(child, [recipe.graph().to_dict(), asdict(shape)])
+            answer = _next_answer(child, store)
+            if answer is None:
+                assert child.stdin is not None
+                with suppress(BrokenPipeError):
+                    child.stdin.close()
+                child.wait()
+                errors.seek(0)
+                why = _ending(child.returncode, errors.read())
+                raise LplanError(
+                    f"tracing {model.id} failed: {why}", hint="run again with --debug to see where"
+                )
+            yield (recipe, shape), _answer(answer)
+
+
+def _tell(child: subprocess.Popen[str], message: Any) -> None:
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):
+        child.stdin.write(json.dumps(message, default=str) + "\n")
+        child.stdin.flush()
+
+
+def _next_answer(child: subprocess.Popen[str], store: FootprintStore) -> dict[str, Any] | None:
+    """The next footprint or refusal; the import baseline on the way is kept. None where the process ended."""
+    assert child.stdout is not None
+    for line in child.stdout:
+        if not line.endswith("\n"):
+            break
+        answer: dict[str, Any] = json.loads(line)
+        if "baseline" not in answer:
+            return answer
+        store.keep_fact(_BASELINE, answer["baseline"])
+    return None
 
 
 def _ending(returncode: int, errors: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 from ..profiles.errors import LplanError, UsageError
 from .kernels import on_gpu
+from .pricer import Candidate
 from .recipe import ADAPTER_KNOBS, Recipe
-from .search import Candidate, price_all
+from .search import price_all
 from .task import Task
 from .tracer import Progress
 

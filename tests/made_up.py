@@ -161,8 +161,9 @@ def install(monkeypatch: pytest.MonkeyPatch, cache: Path) -> list[Recipe]:
     traced: list[Recipe] = []
 
     def remember(model: ModelProfile, requests: Any, store: Any) -> Iterator[Any]:
-        traced.extend(recipe for recipe, _ in requests)
-        return trace(model, requests, store)
+        for answer in trace(model, requests, store):
+            traced.append(answer[0][0])
+            yield answer
 
     monkeypatch.setenv("LPLAN_CACHE", str(cache))
     monkeypatch.setattr("lplan.planner.tracer._trace", remember)

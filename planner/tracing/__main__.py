@@ -1,11 +1,11 @@
-"""The tracing process: an order as JSON on stdin, the import baseline and one answer a line on stdout."""
+"""The tracing process: reads the model and then a request a line; writes the import baseline and an answer a line."""
 
 from __future__ import annotations
 
 import json
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,21 @@ from ..recipe import Recipe
 
 def main() -> None:
     """Answer the order."""
-    order = json.load(sys.stdin)
+    order = json.loads(sys.stdin.readline())
     warnings.filterwarnings("ignore")
     answers = sys.stdout
     sys.stdout = sys.stderr
     _import_stack()
     _say(answers, {"baseline": _resident()})
-    for answer in _answers(order):
+    for answer in _answers(order, map(json.loads, sys.stdin)):
         _say(answers, answer)
 
 
-def _answers(order: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _answers(order: dict[str, Any], requests: Iterable[Any]) -> Iterator[dict[str, Any]]:
     from .trace import trace
 
     found: list[tuple[dict[str, Any], Footprint]] = []
-    for knobs, sizes in order["requests"]:
+    for knobs, sizes in requests:
         shape = Shape(**sizes)
         footprint = next((f for known, f in found if known == knobs and f.holds(shape)), None)
         try:

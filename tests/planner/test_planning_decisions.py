@@ -9,8 +9,9 @@ from made_up import HARDWARE, task
 from lplan.planner.deciding import decide, slower
 from lplan.planner.plan import Schedule, TimeEstimate
 from lplan.planner.planning import make_plan
+from lplan.planner.pricer import Candidate
 from lplan.planner.recipe import Recipe
-from lplan.planner.search import EQUALLY_FAST, Candidate, Found, search
+from lplan.planner.search import EQUALLY_FAST, Found, search
 from lplan.planner.setting import BF16_WITHOUT_INSTRUCTIONS, rates_of
 from lplan.planner.settled import warmup_steps
 from lplan.planner.tokens import TokenLengths
@@ -118,14 +119,14 @@ def candidate(step_s, smaller=False, **knobs):
 def test_equally_fast_ones_are_not_called_slower(seconds, smaller, against, reason):
     chosen = candidate(1.0, checkpointing="none")
     other = candidate(seconds, checkpointing="full", smaller=smaller)
-    found = {d.knob: d for d in decide(task(64 * GIB), Found((chosen, other), chosen))}
+    found = {d.knob: d for d in decide(task(64 * GIB), Found((chosen, other), chosen, {}))}
     assert rejected(found["checkpointing"]) == {"full": against}
     assert found["checkpointing"].reason == reason
 
 
 def test_a_knob_without_alternatives():
     chosen = candidate(1.0)
-    found = {d.knob: d for d in decide(task(64 * GIB), Found((chosen,), chosen))}
+    found = {d.knob: d for d in decide(task(64 * GIB), Found((chosen,), chosen, {}))}
     assert found["checkpointing"].reason == "the only choice here"
 
 

@@ -124,10 +124,22 @@ BASELINE = json.dumps({"baseline": {"anonymous_bytes": 1, "file_bytes": 2}})
             "ended by SIGKILL",
         ),
         (("import sys", "sys.stdin.close()", "sys.exit(3)"), "ended with status 3"),
-        (("import sys", "sys.stdin.read()", "print('{\"footpr', end='')", "sys.exit(1)"), "status 1"),
-        (("import sys", "sys.stdin.read()", f"print('{BASELINE}')"), "status 0"),
         (
-            ("import sys", "sys.stdin.read()", "raise MemoryError('cannot allocate')"),
+            (
+                "import sys",
+                "sys.stdin.readline(), sys.stdin.readline()",
+                "print('{\"footpr', end='')",
+                "sys.exit(1)",
+            ),
+            "status 1",
+        ),
+        (("import sys", "sys.stdin.readline(), sys.stdin.readline()", f"print('{BASELINE}')"), "status 0"),
+        (
+            (
+                "import sys",
+                "sys.stdin.readline(), sys.stdin.readline()",
+                "raise MemoryError('cannot allocate')",
+            ),
             "MemoryError: cannot allocate",
         ),
     ],
@@ -161,7 +173,7 @@ def test_answers_before_a_death_are_kept(
     instead(
         monkeypatch,
         "import os, signal, sys",
-        "sys.stdin.read()",
+        "sys.stdin.readline(), sys.stdin.readline()",
         f"sys.stdout.write(open({str(answer)!r}).read())",
         "sys.stdout.flush()",
         "os.kill(os.getpid(), signal.SIGKILL)",

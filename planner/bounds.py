@@ -1,0 +1,104 @@
+"""What a recipe needs at least: proven, monotone in batch and length, and cheap enough for every recipe of a search.
+
+Memory: every estimate counts what is alive at an instant of the trace, beside the libraries (CPU) or the context and
+the workspaces (CUDA), and adds to it; none takes away. Time is exact where the graph was traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from .cuda import context_bytes, surroundings
+from .cuda import spread as cuda_spread
+from .estimating import TRACED_PHASES, Situation
+from .footprint import Footprint
+from .polynomial import ZERO, Coefficients, function, plus, term
+from .recipe import Recipe
+from .runtime import Spread, growth, spread
+
+_FORWARD_SHARE = {"matmul": 1 / 3, "attention": 1 / 3.5}
+"""Of a layer's work without recomputation, at least: a product's two gradients cost as much as it each; backward of
+fused attention makes five products for forward's two."""
+
+
+class LeastBytes:
+    """The least that `required_bytes` of a graph's estimates can be, as a function of the shape's values.
+
+    `recipe` stands for all that differ from it in batch, accumulation and length alone.
+    """
+
+    def __init__(self, recipe: Recipe, footprint: Footprint, situation: Situation) -> None:
+        beside = _beside_cuda if recipe.device == "cuda" else _beside_cpu
+        found: list[Coefficients] = []
+        for phase in TRACED_PHASES:
+            around = term("1", beside(phase, recipe, footprint, situation))
+            found += [plus(live, around) for live in _totals(footprint, phase)]
+        self._live: list[Callable[[Sequence[float]], float]] = [
+            function(one) for one in found if not any(_exceeds(other, one) for other in found)
+        ]
+        self._required = _required(recipe, situation)
+
+    def live_bytes(self, values: Sequence[float]) -> int:
+        """Expected bytes, at least."""
+        return int(max(live(values) for live in self._live))
+
+    def at(self, values: Sequence[float]) -> int:
+        """Required bytes, at least."""
+        return self._required(self.live_bytes(values))
+
+
+def _totals(footprint: Footprint, phase: str) -> list[Coefficients]:
+    totals = []
+    for instant in footprint.phases.get(phase, ()):
+        total = ZERO
+        for part in instant.components.values():
+            total = plus(total, part.whole(footprint.extra_units))
+        totals.append(total)
+    return totals
+
+
+def _exceeds(one: Coefficients, other: Coefficients) -> bool:
+    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+
+
+def _beside_cpu(phase: str, recipe: Recipe, footprint: Footprint, situation: Situation) -> int:
+    libraries = situation.baseline
+    more = growth(phase, recipe, footprint.layers, libraries)
+    return libraries.anonymous_bytes + libraries.file_bytes + more.anonymous_bytes + more.file_bytes
+
+
+def _beside_cuda(phase: str, recipe: Recipe, footprint: Footprint, situation: Situation) -> int:
+    gpu = situation.hardware.gpus[0]
+    handles = 1 if phase == "first step" else 2
+    return context_bytes(gpu) + handles * surroundings(recipe, gpu).workspace_bytes
+
+
+def _required(recipe: Recipe, situation: Situation) -> Callable[[int], int]:
+    """From expected to required bytes: the range on top, on a GPU bent to the budget where it fits."""
+    if recipe.device == "cpu":
+        usual = spread()
+        return lambda expected: usual.around(expected)[1]
+    return _bent(cuda_spread(situation.hardware.gpus[0]), situation.budget.budget_bytes)
+
+
+def _bent(margin: Spread, budget_bytes: int) -> Callable[[int], int]:
+    cautious = int(budget_bytes / (1 + margin.above))
+
+    def required(expected: int) -> int:
+        high = margin.around(expected)[1]
+        return max(expected, min(high, budget_bytes)) if expected <= cautious else high
+
+    return required
+
+
+def recomputed(recipe: Recipe, plain: Footprint) -> Footprint:
+    """The least work of a checkpointed graph, from that of the same graph without: its layers run forward again."""
+    share = plain.extra_units / recipe.checkpoint_period if recipe.checkpoint_period else 0.0
+    work = dict(plain.work)
+    for name, part in plain.work.items():
+        owner, kind, *_ = name.split()
+        again = _FORWARD_SHARE.get(kind, 0.0) * share if owner == "micro" else 0.0
+        more = tuple(int(again * unit) for unit in part.per_unit)
+        work[name] = replace(part, base=plus(part.base, more))
+    return replace(plain, work=work)

@@ -1,0 +1,155 @@
+"""Prices for a search: bounds for every recipe, exact ones for those that matter, each worked out once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..profiles.errors import LplanError
+from .bounds import LeastBytes, recomputed
+from .estimate import Estimate
+from .estimating import Situation, make_estimate, shape_of
+from .floating import hidden_size
+from .footprint import Footprint
+from .plan import TimeEstimate
+from .recipe import Recipe
+from .request import not_chunkable
+from .task import Task
+from .timing import StepClock, mean_shape_values, time_of
+from .tracer import Footprints, Progress, baseline
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A recipe with its price."""
+
+    recipe: Recipe
+    estimate: Estimate
+    time: TimeEstimate
+
+    @property
+    def fits(self) -> bool:
+        """Within the budget by the high estimate."""
+        return self.estimate.fits
+
+    @property
+    def required_bytes(self) -> int:
+        """The high estimate of its peak."""
+        return self.estimate.peak.required_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a recipe needs at least. `traced`: its own graph is known, and so `least_s` is its step's time."""
+
+    least_s: float
+    least_bytes: int
+    traced: bool
+
+
+class Pricer:
+    """Prices the recipes of one task. A context manager: a tracing process may be open until it is left."""
+
+    def __init__(self, task: Task, progress: Progress | None = None, graphs: int = 1) -> None:
+        self.task = task
+        told = None if progress is None else lambda done: progress(done, max(done, graphs))
+        self._footprints = Footprints(task.situation.model, told)
+        self._width = hidden_size(task.situation.model.config)
+        self._values: dict[tuple[int, int, int], list[float]] = {}
+        self._graphs: dict[tuple[int, str, int], tuple[StepClock, LeastBytes]] = {}
+        self._candidates: dict[Recipe, Candidate | LplanError] = {}
+        self._recomputed: dict[tuple[Recipe, int], Footprint] = {}
+        self._situation: Situation | None = None
+
+    def __enter__(self) -> Pricer:
+        return self
+
+    def __exit__(self, *how: object) -> None:
+        self._footprints.__exit__(*how)
+
+    @property
+    def situation(self) -> Situation:
+        """The task's, with the import baseline as it is known when the first price is made."""
+        if self._situation is None:
+            self._situation = replace(self.task.situation, baseline=baseline())
+        return self._situation
+
+    def bound(self, recipe: Recipe) -> Bound | LplanError:
+        """What is known of a recipe without a trace; nothing is known before its plain graph is."""
+        footprint = self._footprints.known(recipe, shape_of(recipe))
+        if footprint is not None:
+            return self._bound(recipe, footprint, traced=True)
+        plain = self._footprints.known(plain_graph(recipe), shape_of(recipe))
+        if plain is None or isinstance(plain, LplanError):
+            return Bound(0.0, 0, traced=False)
+        key = (recipe.graph(), id(plain))
+        if key not in self._recomputed:
+            self._recomputed[key] = recomputed(recipe, plain)
+        return self._bound(recipe, self._recomputed[key], traced=False)
+
+    def learn(self, recipe: Recipe) -> None:
+        """Trace what would tell most: the plain graph if it is not known, else the recipe's own."""
+        shape, plain = shape_of(recipe), plain_graph(recipe)
+        unknown = self._footprints.known(plain, shape) is None
+        self._footprints.get(plain if unknown else recipe, shape)
+
+    def price(self, recipe: Recipe) -> Candidate | LplanError:
+        """The exact price, or why the libraries refuse the recipe. Traces its graph if need be."""
+        if recipe not in self._candidates:
+            self._candidates[recipe] = self._price(recipe)
+        return self._candidates[recipe]
+
+    def refused(self, recipe: Recipe) -> LplanError | None:
+        """Why the libraries refuse a recipe, where that is known."""
+        bound = self.bound(recipe)
+        return bound if isinstance(bound, LplanError) else None
+
+    def priced(self) -> list[Candidate]:
+        """Every candidate that was priced exactly."""
+        return [found for found in self._candidates.values() if isinstance(found, Candidate)]
+
+    def _price(self, recipe: Recipe) -> Candidate | LplanError:
+        footprint = self._footprints.get(recipe, shape_of(recipe))
+        refused = _refusal(recipe, footprint)
+        if refused is not None:
+            return refused
+        assert isinstance(footprint, Footprint)
+        clock, _ = self._compiled(recipe, footprint)
+        step_s = clock.step_s(self._mean_values(recipe), recipe.accumulation)
+        time = time_of(recipe, step_s, self.task.lengths, self.task.schedule)
+        return Candidate(recipe, make_estimate(recipe, footprint, self.situation), time)
+
+    def _bound(
+        self, recipe: Recipe, footprint: Footprint | LplanError, *, traced: bool
+    ) -> Bound | LplanError:
+        refused = _refusal(recipe, footprint)
+        if refused is not None:
+            return refused
+        assert isinstance(footprint, Footprint)
+        clock, least = self._compiled(recipe, footprint)
+        step_s = clock.step_s(self._mean_values(recipe), recipe.accumulation)
+        return Bound(step_s, least.at(shape_of(recipe).values()) if traced else 0, traced)
+
+    def _compiled(self, recipe: Recipe, footprint: Footprint) -> tuple[StepClock, LeastBytes]:
+        key = (id(footprint), recipe.allocator, recipe.length_buckets)
+        found = self._graphs.get(key)
+        if found is None:
+            clock = StepClock(footprint, self.task.rates[recipe.allocator], self._width)
+            found = self._graphs[key] = (clock, LeastBytes(recipe, footprint, self.situation))
+        return found
+
+    def _mean_values(self, recipe: Recipe) -> list[float]:
+        key = (recipe.batch_size, recipe.seq_len, recipe.pad_to_multiple_of)
+        if key not in self._values:
+            self._values[key] = mean_shape_values(recipe, self.task.lengths)
+        return self._values[key]
+
+
+def plain_graph(recipe: Recipe) -> Recipe:
+    """The recipe without recomputation: it does all the work that the recipe does, but once."""
+    return replace(recipe, checkpointing="none")
+
+
+def _refusal(recipe: Recipe, answer: Footprint | LplanError) -> LplanError | None:
+    if isinstance(answer, LplanError):
+        return answer
+    return not_chunkable() if recipe.loss == "chunked" and not answer.chunkable else None
