@@ -20,6 +20,8 @@ VOCABULARY = 300
 """Tokens of every small model."""
 _PADDED = 5
 """Tokens of padding in the first row of a padded batch."""
+_PACKED = 24
+"""Tokens of every sequence in a packed row."""
 
 
 def make_model(config: Mapping[str, Any], recipe: Recipe, device: str = "cpu") -> nn.Module:
@@ -40,6 +42,8 @@ class _RealStep(TracedStep):
     def _batch(self) -> dict[str, Tensor]:
         batch = super()._batch()
         batch["input_ids"].random_(3, VOCABULARY)
+        if "position_ids" in batch:
+            batch["position_ids"] += torch.arange(self.shape.seq).remainder(_PACKED)
         if "attention_mask" in batch:
             batch["attention_mask"].fill_(1)[0, -_PADDED:] = 0
         if "positions" in batch:

@@ -34,11 +34,12 @@ class Situation:
 def shape_of(recipe: Recipe) -> Shape:
     """The batch shape that a recipe's worst micro batch has."""
     supervised = round_up(
-        recipe.batch_size * min(recipe.supervised_len, recipe.seq_len), recipe.pad_to_multiple_of
+        recipe.batch_size * min(recipe.supervised_len, recipe.seq_len), recipe.row_multiple
     )
-    return Shape(
-        batch=recipe.batch_size, seq=recipe.seq_len, supervised=supervised, chunk=min(LOSS_CHUNK, supervised)
-    )
+    rows, seq = recipe.batch_size, recipe.seq_len
+    if recipe.padding == "packed":
+        rows, seq = 1, rows * seq
+    return Shape(batch=rows, seq=seq, supervised=supervised, chunk=min(LOSS_CHUNK, supervised))
 
 
 def is_mapped(model: ModelProfile, recipe: Recipe) -> bool:
@@ -184,6 +185,7 @@ def _on_the_gpu(recipe: Recipe, gpu: Gpu) -> list[str]:
     return lines
 
 
+_PACKED = "a micro batch is one row, its sequences kept apart by their positions, all as long as the longest"
 _KERNELS = {
     "flash": "torch's flash kernel",
     "efficient": "torch's memory-efficient kernel",
@@ -206,6 +208,8 @@ def _assumptions(recipe: Recipe, footprint: Footprint, situation: Situation) -> 
         lines.append(f"weights are converted from {model.weights.dtype} to {recipe.weights_dtype} on loading")
     if recipe.padding == "padded":
         lines.append("batches carry padding, so attention masks are materialised")
+    if recipe.padding == "packed":
+        lines.append(_PACKED)
     if footprint.shape is not None:
         lines.append("the graph depends on the batch shape: traced at this one")
     if recipe.adapts:

@@ -36,7 +36,7 @@ def on_gpu(recipe: Recipe, gpu: Gpu, config: Mapping[str, Any]) -> Recipe:
 
 
 def _sdpa(recipe: Recipe, gpu: Gpu, config: Mapping[str, Any]) -> Kernel:
-    masked = recipe.padding == "padded"
+    masked = recipe.padding != "none"
     half = recipe.weights_dtype != "float32" or recipe.autocast_dtype is not None
     narrow = _head_width(config) <= _WIDEST_HEAD
     if half and narrow and gpu.capability in _CUDNN_PREFERRED:

@@ -30,7 +30,7 @@ Optimizer = Literal[
 Attention = Literal["sdpa", "eager", "flash"]
 Kernel = Literal["cpu", "math", "efficient", "flash", "cudnn"]
 Loss = Literal["full", "supervised", "chunked"]
-Padding = Literal["padded", "none"]
+Padding = Literal["padded", "packed", "none"]
 Allocator = Literal["pinned", "default", "expandable"]
 Init = Literal["pretrained", "random"]
 Loop = Literal["trainer", "plain"]
@@ -133,7 +133,8 @@ class Recipe:
     """What torch's scaled_dot_product_attention runs on the device (planner.kernels)."""
     loss: Loss = "full"
     padding: Padding = "padded"
-    """padded: batches carry padding, and so a materialised mask; none: all rows are equally long."""
+    """padded: batches carry padding, and so a materialised mask; packed: the sequences of a micro batch in one row,
+    kept apart by their positions; none: all rows are equally long."""
     pad_to_multiple_of: int = 1
     """Batches are padded to multiples of this: math kernels are made, and kept, for every new shape."""
     length_buckets: int = 1
@@ -143,6 +144,8 @@ class Recipe:
     loop: Loop = "trainer"
     """trainer: Hugging Face's, which drops the model's outputs before backward; plain: a loop of one's own that
     holds them until the optimizer has stepped, and does not clip gradients."""
+    clipping: bool = True
+    """Whether the gradients' norm is taken and clipped before every step."""
     allocator: Allocator = "pinned"
     threads: int = 2
 
@@ -204,6 +207,12 @@ class Recipe:
         return self.batch_size * self.accumulation
 
     @property
+    def row_multiple(self) -> int:
+        """What rows of tokens are padded to multiples of: as much for every sequence, packed or not."""
+        packed = self.batch_size if self.padding == "packed" else 1
+        return self.pad_to_multiple_of * packed
+
+    @property
     def checkpoint_period(self) -> int:
         """Every how many layers one is recomputed; 0 for none."""
         if self.checkpointing == "none":
@@ -227,7 +236,7 @@ class Recipe:
         common = replace(
             self, batch_size=1, accumulation=min(self.accumulation, 2), seq_len=1, supervised_len=1, alpha=16,
             threads=1, pad_to_multiple_of=1, length_buckets=1, allocator="default", init="pretrained",
-            dropout=0.1 if self.dropout and self.adapts else 0.0,
+            dropout=0.1 if self.dropout and self.adapts else 0.0, clipping=self.clipping and self.loop == "trainer",
             alpha_pattern=(), rslora=False, trainable_tokens=tuple(range(len(self.trainable_tokens))),
             kbit_preparation=self.kbit_preparation or self.quantization == "none",
         )  # fmt: skip

@@ -17,10 +17,9 @@ from .tokens import TokenLengths, round_up
 
 _USUAL_LENGTH = 512
 _KNOBS = frozenset(field.name for field in fields(Recipe))
-_SWITCHES = ("input_casting", "kbit_preparation", "rslora", "dora", "lora_bias")
+_SWITCHES = ("input_casting", "kbit_preparation", "rslora", "dora", "lora_bias", "clipping")
 _TIMING = frozenset(field.name for field in fields(Schedule))
 _NOT_YET: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "padding": {"packed": ("packed batches are not planned yet", "padded or none")},
     "offload": dict.fromkeys(
         ("activations", "optimizer", "weights"), ("offloading is not planned yet", "none")
     ),
@@ -94,7 +93,7 @@ def fit_to_data(request: Request, lengths: TokenLengths) -> Request:
         pad_to_multiple_of=multiple,
         length_buckets=lengths.buckets(multiple),
         supervised_len=lengths.longest_supervised,
-        padding="padded" if ragged or ("padding" in request.given and recipe.padding == "padded") else "none",
+        padding=recipe.padding if recipe.padding == "packed" else "padded" if ragged or ("padding" in request.given and recipe.padding == "padded") else "none",
     )
     return replace(request, recipe=fitted)
 

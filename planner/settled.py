@@ -68,6 +68,9 @@ def _padding(task: Task, lengths: TokenLengths, recipe: Recipe) -> Decision:
     if recipe.padding == "none":
         why = "one sequence at a time" if len(set(lengths.total)) > 1 else "all sequences are equally long"
         return _decision("padding", "none", why, given=given)
+    if recipe.padding == "packed":
+        why = "a micro batch in one row, as asked; masks grow with the square of the row"
+        return _decision("padding", "packed", why, given=given)
     if recipe.pad_to_multiple_of == 1:
         return _decision("padding", "to the longest", "as asked", given=given)
     distinct, padded = len(set(lengths.total)), recipe.length_buckets

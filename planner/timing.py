@@ -23,16 +23,16 @@ def mean_shape_values(recipe: Recipe, lengths: TokenLengths | None) -> list[floa
     pairs = sorted(zip(lengths.total, lengths.supervised, strict=True))
     size = recipe.batch_size
     batches = [pairs[start : start + size] for start in range(0, len(pairs), size)]
-    rows = [_values(batch, recipe.pad_to_multiple_of) for batch in batches]
+    rows = [_values(batch, recipe) for batch in batches]
     return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
 
-def _values(batch: Sequence[tuple[int, int]], multiple: int) -> Sequence[int]:
+def _values(batch: Sequence[tuple[int, int]], recipe: Recipe) -> Sequence[int]:
     supervised = sum(s for _, s in batch)
-    longest = round_up(max(t for t, _ in batch), multiple)
-    return Shape(
-        batch=len(batch), seq=longest, supervised=supervised, chunk=min(LOSS_CHUNK, supervised)
-    ).values()
+    rows, seq = len(batch), round_up(max(t for t, _ in batch), recipe.pad_to_multiple_of)
+    if recipe.padding == "packed":
+        rows, seq = 1, round_up(sum(t for t, _ in batch), recipe.row_multiple)
+    return Shape(batch=rows, seq=seq, supervised=supervised, chunk=min(LOSS_CHUNK, supervised)).values()
 
 
 class StepClock:

@@ -43,6 +43,8 @@ _TOGGLES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("optimizer", {"optimizer": "sgd"}),
     ("attention", {"attention": "eager"}),
     ("padding", {"padding": "none"}),
+    ("padding", {"padding": "packed"}),
+    ("gradient clipping", {"clipping": False}),
     ("allocator", {"allocator": "pinned"}),
     ("allocator", {"allocator": "default"}),
     ("allocator", {"allocator": "expandable"}),

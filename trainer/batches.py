@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from ..planner.recipe import Loss
 from ..planner.tokens import round_up
 from ..planner.tracing.objective import IGNORED, supervised_positions
-from .job import TokenFile
+from .job import Job, TokenFile
 
 Sample = tuple[Tensor, Tensor]
 """(input_ids, labels), both (S,) int64."""
@@ -66,9 +66,47 @@ class Collator:
             mask[row, : len(ids)] = 1
         if not bool(mask.all()):
             batch["attention_mask"] = mask
-        if self.loss != "full":
-            positions, targets = supervised_positions(batch["labels"])
-            missing = round_up(len(targets), self.multiple) - len(targets)
-            batch["positions"] = F.pad(positions, (0, missing))
-            batch["targets"] = F.pad(targets, (0, missing), value=IGNORED)
-        return batch
+        return _selected(batch, self.loss, self.multiple)
+
+
+class Packer:
+    """One row of all sequences, kept apart by positions that begin anew, as transformers' DataCollatorWithFlattening
+    makes it: no token predicts the first of the next sequence.
+
+    Rows end in padding to a multiple of `multiple`, a sequence of its own without loss.
+    """
+
+    def __init__(self, pad_token_id: int, loss: Loss, multiple: int = 1) -> None:
+        self.pad_token_id, self.loss, self.multiple = pad_token_id, loss, multiple
+
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """input_ids, labels, position_ids (1, T); positions, targets (N,) if selected."""
+        tokens = sum(len(ids) for ids, _ in samples)
+        missing = round_up(tokens, self.multiple) - tokens
+        if missing:
+            tail = torch.full((missing,), self.pad_token_id), torch.full((missing,), IGNORED)
+            samples = [*samples, tail]
+        labels = [F.pad(marked[1:], (1, 0), value=IGNORED) for _, marked in samples]
+        batch = {
+            "input_ids": torch.cat([ids for ids, _ in samples])[None],
+            "labels": torch.cat(labels)[None],
+            "position_ids": torch.cat([torch.arange(len(ids)) for ids, _ in samples])[None],
+        }
+        return _selected(batch, self.loss, self.multiple)
+
+
+def collator(job: Job) -> Collator | Packer:
+    """What makes the batches of a job."""
+    recipe = job.recipe
+    if recipe.padding == "packed":
+        return Packer(job.pad_token_id, recipe.loss, recipe.row_multiple)
+    return Collator(job.pad_token_id, recipe.loss, recipe.pad_to_multiple_of)
+
+
+def _selected(batch: dict[str, Any], loss: Loss, multiple: int) -> dict[str, Any]:
+    if loss != "full":
+        positions, targets = supervised_positions(batch["labels"])
+        missing = round_up(len(targets), multiple) - len(targets)
+        batch["positions"] = F.pad(positions, (0, missing))
+        batch["targets"] = F.pad(targets, (0, missing), value=IGNORED)
+    return batch

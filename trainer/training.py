@@ -13,17 +13,25 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from ..planner.tracing.objective import IGNORED, Objective
 from ..planner.tracing.step import autocast
-from .batches import Collator, TokenDataset
+from .batches import TokenDataset, collator
 from .channel import Channel
 from .data.batching import LengthGroupedBatches
 from .job import Job
 
-_OPTIMIZERS = {"adamw": "adamw_torch", "adamw-fused": "adamw_torch_fused", "sgd": "sgd"}
+_OPTIMIZERS = {
+    "adamw": ("adamw_torch", None),
+    "adamw-fused": ("adamw_torch_fused", None),
+    "adafactor": ("adafactor", None),
+    "sgd": ("sgd", None),
+    "sgd-momentum": ("sgd", "momentum=0.9"),
+}
+"""The Trainer's `optim` and `optim_args`."""
 
 
 def training_arguments(job: Job, folder: str) -> TrainingArguments:
     """The Trainer's arguments for a job."""
     recipe, schedule = job.recipe, job.schedule
+    optim, optim_args = _OPTIMIZERS[recipe.optimizer]
     return TrainingArguments(
         output_dir=folder,
         per_device_train_batch_size=recipe.batch_size,
@@ -35,8 +43,9 @@ def training_arguments(job: Job, folder: str) -> TrainingArguments:
         warmup_steps=schedule.warmup_steps,
         lr_scheduler_type=schedule.scheduler,
         weight_decay=schedule.weight_decay,
-        max_grad_norm=schedule.max_grad_norm,
-        optim=_OPTIMIZERS[recipe.optimizer],
+        max_grad_norm=schedule.max_grad_norm if recipe.clipping else 0.0,
+        optim=optim,
+        optim_args=optim_args,
         seed=schedule.seed,
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -65,7 +74,7 @@ class PlannedTrainer(Trainer):
             args=training_arguments(job, folder),
             train_dataset=train,
             eval_dataset=held_out,
-            data_collator=Collator(job.pad_token_id, job.recipe.loss, job.recipe.pad_to_multiple_of),
+            data_collator=collator(job),
         )
 
     def get_train_dataloader(self) -> DataLoader[Any]:

@@ -87,7 +87,7 @@ class TracedStep:
             if parameter.grad is not None:
                 self.tracker.adopt([parameter.grad], "gradients", layer_of(name))
         self.tracker.enter(self.phase, "optimizer")
-        if self.recipe.loop == "trainer":
+        if self.recipe.clipping and self.recipe.loop == "trainer":
             torch.nn.utils.clip_grad_norm_(self.trainable(), 1.0)
         optimizer.step()
         for name, parameter in self.model.named_parameters():
@@ -101,9 +101,12 @@ class TracedStep:
             return torch.zeros(size, dtype=torch.long, device=self.device)
 
         shape = self.shape
-        batch = {"input_ids": zeros(shape.batch, shape.seq), "labels": zeros(shape.batch, shape.seq)}
+        rows = (1 if self.recipe.padding == "packed" else shape.batch, shape.seq)
+        batch = {"input_ids": zeros(*rows), "labels": zeros(*rows)}
         if self.recipe.padding == "padded" and self.recipe.attention != "flash":
-            batch["attention_mask"] = zeros(shape.batch, shape.seq)
+            batch["attention_mask"] = zeros(*rows)
+        if self.recipe.padding == "packed":
+            batch["position_ids"] = zeros(*rows)
         if self.recipe.loss != "full":
             batch |= {"positions": zeros(shape.supervised), "targets": zeros(shape.supervised)}
         return batch

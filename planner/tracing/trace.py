@@ -24,6 +24,7 @@ from .kinds import Stack
 from .loading import layer_of
 from .model import build, decoder_layers, make_config, text_config, wrap
 from .objective import as_built, head_of
+from .packing import kept_apart
 from .quantized import parameter_sizes
 from .shapes import CHUNKS, Lengths, lengths_around, prime_shapes
 from .step import TracedStep
@@ -151,7 +152,7 @@ class _Tracer:
             scratch=scratch if self.recipe.device == "cuda" else None,
         )
         tracker.longest_segment = None if loops else _EVENTS_A_TOKEN * shape.seq
-        with prepare_device(model, self.recipe, stand_in):
+        with prepare_device(model, self.recipe, stand_in), kept_apart(model, self.recipe.padding):
             step = TracedStep(model, self.recipe, shape, tracker)
             step.run()
         name_components(tracker)

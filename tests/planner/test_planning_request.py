@@ -106,7 +106,6 @@ def test_target_modules_that_name_nothing(text):
         ({"attention": "flash"}, "needs a GPU"),
         ({"optimizer": "adamw-8bit"}, "kernels for GPUs"),
         ({"allocator": "expandable"}, "CUDA's"),
-        ({"padding": "packed"}, "not planned yet"),
         ({"offload": ("activations", "weights")}, "not planned yet"),
     ],
 )

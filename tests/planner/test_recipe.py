@@ -18,7 +18,7 @@ from lplan.profiles.errors import UsageError
         ("optimizer", "lion"),
         ("attention", "flash"),
         ("loss", "fused"),
-        ("padding", "packed"),
+        ("padding", "folded"),
         ("allocator", "jemalloc"),
         ("rank", 0),
         ("alpha", -1),

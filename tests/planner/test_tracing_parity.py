@@ -10,6 +10,7 @@ from tiny_models import TINY_MODELS, real_peaks, traced_peaks
 
 from lplan.planner.polynomial import Shape
 from lplan.planner.recipe import ALL_LINEAR, Recipe
+from lplan.planner.tracing import step
 
 SHAPE = Shape(batch=3, seq=48, supervised=100, chunk=32)
 BEYOND_THE_WINDOW = Shape(batch=2, seq=80, supervised=100, chunk=32)
@@ -34,6 +35,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "full": {"method": "full", "accumulation": 1},
     "full autocast": {"method": "full", "precision": "bf16-amp", "checkpointing": "full", "loss": "chunked"},
     "sgd": {"optimizer": "sgd", "accumulation": 1},
+    "sgd with momentum": {"optimizer": "sgd-momentum", "accumulation": 1},
+    "adafactor": {"optimizer": "adafactor", "accumulation": 1},
+    "unclipped": {"method": "full", "clipping": False, "accumulation": 1},
 }
 
 
@@ -76,6 +80,15 @@ def test_every_architecture(name: str) -> None:
 )
 def test_recipes_of_other_architectures(name: str, recipe: str) -> None:
     compare(name, Recipe(**RECIPES[recipe]).graph())
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_fused_optimizer_makes_nothing_but_its_states(monkeypatch: pytest.MonkeyPatch, method: Any) -> None:
+    """The trace makes the states alone: torch's fused kernel has no meta implementation."""
+    recipe = Recipe(method=method, optimizer="adamw-fused", accumulation=1).graph()
+    traced = traced_peaks(TINY_MODELS["llama"], recipe, SHAPE)
+    monkeypatch.setattr(step, "make_optimizer", lambda parameters, _: torch.optim.AdamW(parameters, fused=True))
+    assert real_peaks(TINY_MODELS["llama"], recipe, SHAPE) == traced
 
 
 @pytest.mark.parametrize("padding", ["padded", "none"])
