@@ -81,7 +81,7 @@ KNOBS = _options(
     _choice("--attention", "sdpa", "eager", "flash", text="Default: sdpa."),
     _choice("--loss", "full", "supervised", "chunked", text="Which logits exist at once."),
     _choice("--offload", "none", "activations", "optimizer", "weights", text="For GPUs.", multiple=True),
-    _choice("--padding", "padded", "packed", "none", text="packed: a micro batch in one row; none: equally long sequences."),
+    _choice("--padding", "padded", "packed", "none", text="packed: in one row; none: equally long sequences."),
     _choice("--clipping", "on", "off", text="Of gradients, by their norm. Default: on."),
     _choice("--allocator", *get_args(Allocator), text="CPU: glibc's thresholds pinned; GPU: expandable segments."),
     click.option("--threads", type=click.IntRange(1, 1024), help="Default: usable cores."),

@@ -33,9 +33,7 @@ class Situation:
 
 def shape_of(recipe: Recipe) -> Shape:
     """The batch shape that a recipe's worst micro batch has."""
-    supervised = round_up(
-        recipe.batch_size * min(recipe.supervised_len, recipe.seq_len), recipe.row_multiple
-    )
+    supervised = round_up(recipe.batch_size * min(recipe.supervised_len, recipe.seq_len), recipe.row_multiple)
     rows, seq = recipe.batch_size, recipe.seq_len
     if recipe.padding == "packed":
         rows, seq = 1, rows * seq

@@ -93,7 +93,11 @@ def fit_to_data(request: Request, lengths: TokenLengths) -> Request:
         pad_to_multiple_of=multiple,
         length_buckets=lengths.buckets(multiple),
         supervised_len=lengths.longest_supervised,
-        padding=recipe.padding if recipe.padding == "packed" else "padded" if ragged or ("padding" in request.given and recipe.padding == "padded") else "none",
+        padding=recipe.padding
+        if recipe.padding == "packed"
+        else "padded"
+        if ragged or ("padding" in request.given and recipe.padding == "padded")
+        else "none",
     )
     return replace(request, recipe=fitted)
 

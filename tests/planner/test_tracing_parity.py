@@ -83,11 +83,15 @@ def test_recipes_of_other_architectures(name: str, recipe: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_the_fused_optimizer_makes_nothing_but_its_states(monkeypatch: pytest.MonkeyPatch, method: Any) -> None:
+def test_the_fused_optimizer_makes_nothing_but_its_states(
+    monkeypatch: pytest.MonkeyPatch, method: Any
+) -> None:
     """The trace makes the states alone: torch's fused kernel has no meta implementation."""
     recipe = Recipe(method=method, optimizer="adamw-fused", accumulation=1).graph()
     traced = traced_peaks(TINY_MODELS["llama"], recipe, SHAPE)
-    monkeypatch.setattr(step, "make_optimizer", lambda parameters, _: torch.optim.AdamW(parameters, fused=True))
+    monkeypatch.setattr(
+        step, "make_optimizer", lambda parameters, _: torch.optim.AdamW(parameters, fused=True)
+    )
     assert real_peaks(TINY_MODELS["llama"], recipe, SHAPE) == traced
 
 

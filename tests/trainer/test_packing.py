@@ -41,7 +41,11 @@ def learned(model: torch.nn.Module, batches: list[dict[str, Any]], loss: Any) ->
 
 @pytest.mark.parametrize(
     ("name", "attention", "loss"),
-    [*((name, "sdpa", "full") for name in APART), ("llama", "eager", "full"), ("llama", "sdpa", "supervised")],
+    [
+        *((name, "sdpa", "full") for name in APART),
+        ("llama", "eager", "full"),
+        ("llama", "sdpa", "supervised"),
+    ],
 )
 def test_packed_sequences_learn_what_they_learn_alone(name: str, attention: Any, loss: Any) -> None:
     recipe = Recipe(precision="fp32", method="full", attention=attention, padding="packed")
@@ -56,13 +60,25 @@ def test_packed_sequences_learn_what_they_learn_alone(name: str, attention: Any,
 @pytest.mark.parametrize("name", ACROSS)
 def test_a_model_that_would_train_across_boundaries_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="packed sequences apart"):
-        trace(TINY_MODELS[name], Recipe(padding="packed").graph(), Shape(batch=1, seq=48, supervised=9, chunk=9))
+        trace(
+            TINY_MODELS[name], Recipe(padding="packed").graph(), Shape(batch=1, seq=48, supervised=9, chunk=9)
+        )
 
 
 def test_a_state_passes_every_boundary() -> None:
-    mamba = {"model_type": "mamba", "hidden_size": 32, "state_size": 4, "num_hidden_layers": 2, "vocab_size": 99}
+    mamba = {
+        "model_type": "mamba",
+        "hidden_size": 32,
+        "state_size": 4,
+        "num_hidden_layers": 2,
+        "vocab_size": 99,
+    }
     with pytest.raises(UsageError, match="packed sequences apart"):
-        trace(mamba, Recipe(padding="packed", method="full").graph(), Shape(batch=1, seq=48, supervised=9, chunk=9))
+        trace(
+            mamba,
+            Recipe(padding="packed", method="full").graph(),
+            Shape(batch=1, seq=48, supervised=9, chunk=9),
+        )
 
 
 @pytest.mark.parametrize("knobs", [{}, {"attention": "eager"}, {"loss": "supervised"}], ids=str)
