@@ -12,6 +12,7 @@ from .commands.data import inspect
 from .commands.doctor import doctor
 from .commands.estimate import estimate
 from .commands.explain import explain_plan
+from .commands.export import export
 from .commands.fit_and_train import fit_and_train
 from .commands.models import models
 from .commands.plan import plan
@@ -35,6 +36,7 @@ for _command in (
     explain_plan,
     compare_ways,
     inspect,
+    export,
     models,
     doctor,
 ):

@@ -61,7 +61,7 @@ def run_trl(
     A model without a chat template is given Llama 2's instruction format, as lplan does.
     Raises RuntimeError with the end of the log when the run fails or is killed.
     """
-    from lplan.trainer.data.chat_template import LLAMA_2
+    from lplan.planner.chat import LLAMA_2
     from lplan.trainer.data.tokenizer import load_tokenizer
 
     from .peak_of import peak_of

@@ -5,8 +5,9 @@ import json
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, trainers
 
+from lplan.planner.chat import LLAMA_2
 from lplan.profiles.errors import LplanError
-from lplan.trainer.data.chat_template import LLAMA_2, ChatTemplateError, render
+from lplan.trainer.data.chat_template import ChatTemplateError, render
 from lplan.trainer.data.readers import read_examples
 from lplan.trainer.data.tokenizer import LightTokenizer, load_tokenizer, pad_token_id
 from lplan.trainer.data.tokenizer_training import train_tokenizer

@@ -13,19 +13,6 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-LLAMA_2 = (
-    "{% set system = '<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n'"
-    " if messages[0]['role'] == 'system' else '' %}"
-    "{% for message in (messages[1:] if system else messages) %}"
-    "{% if message['role'] == 'user' %}"
-    "{{ (bos_token or '') + '[INST] ' + (system if loop.first else '') + message['content'].strip() + ' [/INST]' }}"
-    "{% elif message['role'] == 'assistant' %}"
-    "{{ ' ' + message['content'].strip() + (eos_token or '') }}"
-    "{% else %}{{ raise_exception('a system message must come first') }}{% endif %}"
-    "{% endfor %}"
-)
-"""The instruction format of Llama 2: <s>[INST] <<SYS>>...<</SYS>> user [/INST] response</s>."""
-
 
 class ChatTemplateError(ValueError):
     """A template refuses a dialogue, such as one with a system message, or is broken; says why."""

@@ -7,8 +7,9 @@ from typing import Literal
 
 from jinja2 import TemplateError
 
+from ...planner.chat import LLAMA_2
 from ...profiles.errors import LplanError, UsageError
-from .chat_template import LLAMA_2, ChatTemplateError
+from .chat_template import ChatTemplateError
 from .examples import Example, Message
 from .tokenizer import ChatTokenizer
 

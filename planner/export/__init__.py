@@ -1,0 +1,1 @@
+"""Plans written as other programs' scripts and configurations: text only, no framework."""

@@ -1,0 +1,118 @@
+"""What every target needs of a plan: the model by name, modules by name, and what cannot be said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...profiles.units import format_size
+from ..foreign import hugging_face as hf
+from ..plan import Plan, Schedule
+from ..recipe import ALL_LINEAR, ATTENTION, Recipe
+
+MESSAGES = "train.jsonl"
+"""Where scripts and configurations look for the data: JSON lines with a column `messages`."""
+OPTIMIZERS = {knob: name for name, knob in list(hf.OPTIMIZERS.items())[::-1]}
+"""transformers' name of every optimizer that it has; the first one of several."""
+_BESIDE_THE_FILE: Mapping[str, Any] = {
+    "loss": "full",
+    "input_casting": True,
+    "allocator": "default",
+    "loop": "trainer",
+}
+"""What programs do where their files have no word for a knob."""
+_COMPARED = (
+    "method", "rank", "alpha", "dropout", "target_modules", "batch_size", "accumulation", "seq_len", "precision",
+    "quantization", "kbit_preparation", "adapter_dtype", "input_casting", "checkpointing", "optimizer", "attention",
+    "loss", "allocator", "init", "loop",
+)  # fmt: skip
+_OF_ADAPTERS = ("rank", "alpha", "dropout", "target_modules", "adapter_dtype", "input_casting")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportJob:
+    """A plan to be written. `modules` are the linears that get adapters, by the last two parts of their names."""
+
+    plan: Plan
+    modules: tuple[str, ...]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The plan's."""
+        return self.plan.recipe
+
+    @property
+    def schedule(self) -> Schedule:
+        """The plan's."""
+        return self.plan.schedule
+
+    @property
+    def model(self) -> str:
+        """The model's folder or hub id."""
+        location = self.plan.estimate.model.location
+        return str(location) if isinstance(location, Path) else location or self.plan.estimate.model.id
+
+    @property
+    def targets(self) -> str | list[str]:
+        """PEFT's `target_modules`."""
+        return "all-linear" if self.recipe.target_modules == ALL_LINEAR else list(self.modules)
+
+    def summary(self) -> list[str]:
+        """What was planned, for a file's head."""
+        estimate, time = self.plan.estimate, self.plan.time
+        peak, budget = format_size(estimate.peak.required_bytes), format_size(estimate.budget.budget_bytes)
+        said = [f"Planned by lplan for {estimate.model.id}: at most {peak} of {budget}."]
+        if time is not None:
+            said.append(f"Predicted: {time.steps:,} optimizer steps of {time.step_s:.3g} s.")
+        return said
+
+    def unsaid(self, read: Mapping[str, Any], **beside: Any) -> dict[str, str]:
+        """Knobs that a program takes otherwise than planned, with what it takes.
+
+        `read` is what our own reader makes of the file; `beside` what the program does without a word in it.
+        """
+        taken = {"init": "pretrained", **_BESIDE_THE_FILE, **_knobs(read), **beside}
+        differing = {}
+        for knob in _COMPARED:
+            planned = self._planned(knob)
+            if knob in _OF_ADAPTERS and not self.recipe.adapts:
+                continue
+            if knob == "kbit_preparation" and self.recipe.quantization == "none":
+                continue
+            if knob in taken and not _agree(planned, taken[knob]):
+                differing[knob] = f"{_shown(planned)} is planned, {_shown(taken[knob])} is what it takes"
+        return differing
+
+    def _planned(self, knob: str) -> Any:
+        if knob == "target_modules":
+            return self.recipe.target_modules if self.targets == "all-linear" else self.modules
+        return getattr(self.recipe, knob)
+
+
+def _knobs(read: Mapping[str, Any]) -> dict[str, Any]:
+    """A reader's values as a recipe has them. Defaults of the program that depend on the checkpoint have no name."""
+    known = {name: value for name, value in read.items() if value is not None}
+    known.setdefault("attention", "sdpa")
+    known.setdefault("quantization", "none")
+    known.setdefault("adapter_dtype", "fp32")
+    known.setdefault("precision", "the checkpoint's own")
+    known["accumulation"] = known["effective_batch"] // known["batch_size"]
+    modules = known.get("target_modules")
+    if isinstance(modules, str):
+        every = {"all-linear": ALL_LINEAR, "attention": ATTENTION}
+        known["target_modules"] = every.get(modules, tuple(modules.split(",")))
+    return known
+
+
+def _agree(planned: Any, taken: Any) -> bool:
+    if isinstance(planned, tuple):
+        return set(planned) == set(taken)
+    return bool(planned == taken)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
