@@ -55,13 +55,25 @@ def schedule_arguments(job: ExportJob) -> dict[str, Any]:
 
 def lora_arguments(job: ExportJob) -> dict[str, Any]:
     """The fields of PEFT's LoraConfig."""
+    recipe = job.recipe
+    more = {
+        "rank_pattern": dict(recipe.rank_pattern),
+        "alpha_pattern": dict(recipe.alpha_pattern),
+        "target_parameters": list(recipe.target_parameters),
+        "modules_to_save": list(recipe.modules_to_save),
+        "trainable_token_indices": list(recipe.trainable_tokens),
+        "use_rslora": recipe.rslora,
+        "use_dora": recipe.dora,
+        "lora_bias": recipe.lora_bias,
+    }
     return {
-        "r": job.recipe.rank,
-        "lora_alpha": job.recipe.alpha,
-        "lora_dropout": job.recipe.dropout,
+        "r": recipe.rank,
+        "lora_alpha": recipe.alpha,
+        "lora_dropout": recipe.dropout,
         "target_modules": job.targets,
-        "bias": "none",
+        "bias": recipe.bias.replace("-", "_"),
         "task_type": "CAUSAL_LM",
+        **{name: value for name, value in more.items() if value},
     }
 
 

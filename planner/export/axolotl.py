@@ -65,9 +65,9 @@ def _adapters(job: ExportJob) -> dict[str, Any]:
         "lora_alpha": recipe.alpha,
         "lora_dropout": recipe.dropout,
     }
-    data |= (
-        {"lora_target_linear": True} if job.targets == "all-linear" else {"lora_target_modules": job.targets}
-    )
+    names = job.targets if isinstance(job.targets, list) else list(job.modules)
+    everywhere = job.targets == "all-linear"
+    data |= {"lora_target_linear": True} if everywhere else {"lora_target_modules": names}
     if recipe.quantization == "int8":
         # axolotl's qlora is 4 bits and nothing else
         data |= {"adapter": "lora", "load_in_8bit": True}

@@ -10,25 +10,27 @@ from typing import Any
 from ...profiles.units import format_size
 from ..foreign import hugging_face as hf
 from ..plan import Plan, Schedule
-from ..recipe import ALL_LINEAR, ATTENTION, Recipe
+from ..recipe import ADAPTER_KNOBS, ALL_LINEAR, ATTENTION, REGEX, Recipe
 
 MESSAGES = "train.jsonl"
 """Where scripts and configurations look for the data: JSON lines with a column `messages`."""
 OPTIMIZERS = {knob: name for name, knob in list(hf.OPTIMIZERS.items())[::-1]}
 """transformers' name of every optimizer that it has; the first one of several."""
-_BESIDE_THE_FILE: Mapping[str, Any] = {
-    "loss": "full",
-    "input_casting": True,
-    "allocator": "default",
-    "loop": "trainer",
-}
-"""What programs do where their files have no word for a knob."""
-_COMPARED = (
-    "method", "rank", "alpha", "dropout", "target_modules", "batch_size", "accumulation", "seq_len", "precision",
-    "quantization", "kbit_preparation", "adapter_dtype", "input_casting", "checkpointing", "optimizer", "attention",
-    "loss", "allocator", "init", "loop",
-)  # fmt: skip
-_OF_ADAPTERS = ("rank", "alpha", "dropout", "target_modules", "adapter_dtype", "input_casting")
+_BESIDE_THE_FILE: Mapping[str, Any] = {"allocator": "default"}
+"""What programs do without a word in their files, where that is not the recipe's own default."""
+_NOT_COMPARED = frozenset(
+    (
+        "device",
+        "kernel",
+        "threads",
+        "padding",
+        "pad_to_multiple_of",
+        "length_buckets",
+        "supervised_len",
+        "seq_len",
+    )
+)
+"""Knobs of the machine and of the data: a file may pad otherwise, but not longer than the sequence length."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +59,10 @@ class ExportJob:
     @property
     def targets(self) -> str | list[str]:
         """PEFT's `target_modules`."""
-        return "all-linear" if self.recipe.target_modules == ALL_LINEAR else list(self.modules)
+        names = self.recipe.target_modules
+        if names and names[0].startswith(REGEX):
+            return names[0].removeprefix(REGEX)
+        return "all-linear" if names == ALL_LINEAR else list(self.modules if names == ATTENTION else names)
 
     def summary(self) -> list[str]:
         """What was planned, for a file's head."""
@@ -73,22 +78,27 @@ class ExportJob:
 
         `read` is what our own reader makes of the file; `beside` what the program does without a word in it.
         """
-        taken = {"init": "pretrained", **_BESIDE_THE_FILE, **_knobs(read), **beside}
+        plain = Recipe(device=self.recipe.device, kernel=self.recipe.kernel, allocator="default")
+        taken = {**plain.to_dict(), **_BESIDE_THE_FILE, **_knobs(read), **beside}
         differing = {}
-        for knob in _COMPARED:
-            planned = self._planned(knob)
-            if knob in _OF_ADAPTERS and not self.recipe.adapts:
+        for knob in self.recipe.to_dict():
+            planned = self.planned(knob)
+            if knob in _NOT_COMPARED or not self._matters(knob):
                 continue
-            if knob == "kbit_preparation" and self.recipe.quantization == "none":
-                continue
-            if knob in taken and not _agree(planned, taken[knob]):
+            if not _agree(planned, taken[knob]):
                 differing[knob] = f"{_shown(planned)} is planned, {_shown(taken[knob])} is what it takes"
         return differing
 
-    def _planned(self, knob: str) -> Any:
-        if knob == "target_modules":
-            return self.recipe.target_modules if self.targets == "all-linear" else self.modules
-        return getattr(self.recipe, knob)
+    def planned(self, knob: str) -> Any:
+        """A knob's value as JSON has it, modules by name wherever they can be listed."""
+        if knob == "target_modules" and isinstance(self.targets, list):
+            return self.targets
+        return self.recipe.to_dict()[knob]
+
+    def _matters(self, knob: str) -> bool:
+        if knob in (*ADAPTER_KNOBS, "adapter_dtype", "input_casting"):
+            return self.recipe.adapts
+        return knob != "kbit_preparation" or self.recipe.quantization != "none"
 
 
 def _knobs(read: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,12 +117,14 @@ def _knobs(read: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _agree(planned: Any, taken: Any) -> bool:
-    if isinstance(planned, tuple):
-        return set(planned) == set(taken)
+    if isinstance(planned, list):
+        return sorted(planned) == sorted(taken)
     return bool(planned == taken)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, (list, tuple, dict)):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)

@@ -63,12 +63,13 @@ def _adapters(job: ExportJob) -> dict[str, Any]:
     recipe = job.recipe
     if not recipe.adapts:
         return {"finetuning_type": "full"}
+    names = job.targets if isinstance(job.targets, list) else job.modules
     data: dict[str, Any] = {
         "finetuning_type": "lora",
         "lora_rank": recipe.rank,
         "lora_alpha": recipe.alpha,
         "lora_dropout": recipe.dropout,
-        "lora_target": "all" if job.targets == "all-linear" else ",".join(job.modules),
+        "lora_target": "all" if job.targets == "all-linear" else ",".join(names),
     }
     if recipe.quantization != "none":
         data |= {"quantization_bit": 8 if recipe.quantization == "int8" else 4, "quantization_method": "bnb"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..allocator import environment_of
 from ..chat import LLAMA_2
-from ..recipe import LOSS_CHUNK
+from ..recipe import ADAPTER_KNOBS, LOSS_CHUNK
 from .arguments import (
     lora_arguments,
     model_arguments,
@@ -26,7 +26,7 @@ _TRAINERS = {"full": "Trainer", "supervised": "SupervisedTrainer", "chunked": "C
 def hf_script(job: ExportJob) -> tuple[str, dict[str, str]]:
     """A script for transformers' Trainer with PEFT, with the plan's own loss path; and what it takes otherwise."""
     recipe = job.recipe
-    kept = {knob: getattr(recipe, knob) for knob in _HF_SCRIPT_KEEPS}
+    kept = {knob: job.planned(knob) for knob in (*_HF_SCRIPT_KEEPS, *ADAPTER_KNOBS)}
     unsaid = job.unsaid(read_back(job), **kept)
     arguments = {**training_arguments(job), "remove_unused_columns": False}
     if recipe.padding == "padded":
@@ -48,7 +48,8 @@ def sft_script(job: ExportJob) -> tuple[str, dict[str, str]]:
     """A script for TRL's SFTTrainer; and what it takes otherwise than planned."""
     recipe = job.recipe
     read = read_back(job, max_length=recipe.seq_len)
-    unsaid = job.unsaid(read, loss="TRL's own", allocator=recipe.allocator)
+    forms = {knob: job.planned(knob) for knob in ADAPTER_KNOBS}
+    unsaid = job.unsaid(read, **forms, loss="TRL's own", allocator=recipe.allocator)
     arguments = {
         **training_arguments(job),
         "max_length": recipe.seq_len,

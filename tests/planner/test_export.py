@@ -1,0 +1,166 @@
+"""Plans as other programs' files: read again they are the plan, but for what the files say that they lack."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+
+import made_up
+import pytest
+import yaml
+
+from lplan.planner.allocator import environment_of
+from lplan.planner.export.targets import TARGETS, export_plan
+from lplan.planner.foreign.formats import read_foreign
+from lplan.planner.plan import Schedule
+from lplan.planner.planning import make_plan
+from lplan.planner.recipe import ALL_LINEAR, Recipe
+from lplan.planner.request import make_request
+from lplan.profiles.named import find_hardware
+
+MODULES = ("self_attn.q_proj", "self_attn.v_proj")
+GPU = {"device": "cuda", "kernel": "flash", "allocator": "default"}
+RECIPES = {
+    "usual": Recipe(seq_len=160, supervised_len=160),
+    "all linears, recomputed": Recipe(target_modules=ALL_LINEAR, rank=32, alpha=64, dropout=0.0, checkpointing="full"),
+    "every other layer": Recipe(checkpointing="every-2", loss="chunked", input_casting=False),
+    "whole": Recipe(method="full", batch_size=3, accumulation=5, optimizer="adamw-fused"),
+    "whole in fp32": Recipe(method="full", precision="fp32", optimizer="adafactor"),
+    "autocast": Recipe(precision="bf16-amp", optimizer="adamw-fused", attention="eager"),
+    "16-bit adapters": Recipe(adapter_dtype="base", optimizer="sgd-momentum", allocator="default"),
+    "DoRA": Recipe(dora=True, rank_pattern=(("q_proj", 4),)),
+    "qlora": Recipe(
+        **GPU, method="qlora", quantization="nf4-dq", precision="bf16-amp", kbit_preparation=False,
+        optimizer="paged-adamw-8bit",
+    ),
+    "qlora, prepared": Recipe(**GPU, method="qlora", quantization="nf4", precision="bf16"),
+    "8 bits": Recipe(
+        **GPU, method="qlora", quantization="int8", precision="fp16-amp", kbit_preparation=False,
+    ),
+    "fp16": Recipe(**GPU, precision="fp16", optimizer="adamw-8bit"),
+}  # fmt: skip
+"""Between them every kind of value that a file may have a word for, or none."""
+SCHEDULE = Schedule(
+    epochs=2.0, learning_rate=1e-4, warmup_steps=7, weight_decay=0.01, max_grad_norm=0.5, seed=5
+)
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch, tmp_path):
+    made_up.install(monkeypatch, tmp_path)
+
+
+def planned(recipe, schedule=SCHEDULE):
+    plan = make_plan(made_up.task(), None)
+    return replace(plan, recipe=recipe, schedule=schedule)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
+@pytest.mark.parametrize("target", ["axolotl", "llama-factory"])
+def test_read_again_it_is_the_plan_but_for_what_it_says(target, recipe, tmp_path):
+    exported = export_plan(planned(recipe), target)
+    file = tmp_path / "config.yml"
+    file.write_text(exported.text)
+    reading = read_foreign(file)
+    assert reading.not_understood == {}
+    assert reading.model == "made-up"
+    machine = find_hardware("a100-80gb") if recipe.device == "cuda" else made_up.HARDWARE
+    again = make_request(reading.asked, machine, device=recipe.device)
+    expected, found = recipe.to_dict(), again.recipe.to_dict()
+    if recipe.target_modules == ("attention",):
+        expected["target_modules"] = list(MODULES)
+    beside = {"device", "kernel", "threads", "supervised_len", "padding", "allocator", "loop"}
+    if not recipe.adapts:
+        beside |= {"rank", "alpha", "dropout", "target_modules"}
+    if recipe.quantization == "none":
+        beside.add("kbit_preparation")
+    different = {knob for knob in expected if expected[knob] != found[knob]} - beside
+    assert different <= set(exported.unsaid)
+    assert again.schedule == replace(SCHEDULE, max_steps=None)
+
+
+@pytest.mark.parametrize("target", ["axolotl", "llama-factory"])
+def test_usual_plans_are_said_whole(target):
+    # The pinned allocator is an environment, which the file's head gives.
+    exported = export_plan(planned(RECIPES["usual"]), target)
+    assert set(exported.unsaid) == {"allocator"}
+    assert "MALLOC_TRIM_THRESHOLD_=131072" in exported.text
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "unsaid"),
+    [
+        ("every other layer", "axolotl", {"checkpointing", "loss", "input_casting", "allocator"}),
+        ("every other layer", "hf-script", set()),
+        ("every other layer", "sft-script", {"loss", "input_casting"}),
+        ("16-bit adapters", "hf-script", {"optimizer"}),
+        ("DoRA", "hf-script", set()),
+        ("DoRA", "llama-factory", {"dora", "rank_pattern", "allocator"}),
+        ("qlora", "axolotl", set()),
+        ("qlora, prepared", "axolotl", {"quantization", "precision", "kbit_preparation"}),
+        ("qlora", "llama-factory", set()),
+    ],
+)
+def test_what_a_file_has_no_word_for_is_told(name, target, unsaid):
+    exported = export_plan(planned(RECIPES[name]), target)
+    assert set(exported.unsaid) == unsaid
+    for knob in unsaid:
+        assert f"Otherwise than planned: {knob.replace('_', ' ')}:" in exported.text
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "cpu"),
+    [("usual", "no", True), ("autocast", "bf16", True), ("fp16", "fp16", False), ("8 bits", "fp16", False)],
+)
+def test_accelerate_loads_its_configuration(name, precision, cpu, tmp_path):
+    config_args = pytest.importorskip("accelerate.commands.config.config_args")
+    file = tmp_path / "accelerate.yml"
+    file.write_text(export_plan(planned(RECIPES[name]), "accelerate").text)
+    config = config_args.load_config_from_file(str(file))
+    assert (config.mixed_precision, config.use_cpu, config.num_processes) == (precision, cpu, 1)
+    assert config.distributed_type == "NO"
+
+
+@pytest.mark.parametrize("name", ["whole", "fp16"])
+def test_the_libraries_read_deepspeeds_configuration(name, tmp_path):
+    deepspeed = pytest.importorskip("accelerate.utils.deepspeed")
+    recipe = RECIPES[name]
+    file = tmp_path / "deepspeed.json"
+    file.write_text(export_plan(planned(recipe), "deepspeed").text)
+    config = deepspeed.HfDeepSpeedConfig(str(file))
+    assert not config.is_zero2()
+    assert config.get_value("train_batch_size") == recipe.effective_batch
+    assert config.get_value("train_micro_batch_size_per_gpu") == recipe.batch_size
+    assert config.is_true("fp16.enabled") == (name == "fp16")
+    assert json.loads(file.read_text())["gradient_clipping"] == 0.5
+
+
+@pytest.mark.parametrize("name", ["usual", "16-bit adapters"])
+def test_a_shell_takes_the_environment(name, tmp_path):
+    recipe = RECIPES[name]
+    file = tmp_path / "plan.env"
+    file.write_text(export_plan(planned(recipe), "env").text)
+    ended = subprocess.run(["sh", "-c", f". {file}; env"], env={}, capture_output=True, text=True, check=True)
+    said = dict(line.split("=", 1) for line in ended.stdout.splitlines())
+    expected = environment_of(recipe.allocator, threads=recipe.threads)
+    assert {name: said.get(name) for name in expected} == expected
+    assert ("MALLOC_TRIM_THRESHOLD_" in said) == (recipe.allocator == "pinned")
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
+@pytest.mark.parametrize("target", ["hf-script", "sft-script"])
+def test_scripts_are_python_without_gaps(target, recipe):
+    text = export_plan(planned(recipe, replace(SCHEDULE, max_steps=3)), target).text
+    compile(text, target, "exec")
+    assert "@@" not in text
+    assert "'max_steps': 3" in text
+
+
+@pytest.mark.parametrize(
+    "target", [name for name in TARGETS if name.endswith(("axolotl", "factory", "accelerate"))]
+)
+def test_yaml_is_plain_data(target):
+    text = export_plan(planned(RECIPES["usual"]), target).text
+    assert isinstance(yaml.safe_load(text), dict)
+    assert text.startswith("# Planned by lplan for made-up")
