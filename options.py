@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import click
 
+from .planner.aim import Objective
 from .planner.recipe import Allocator, Bias, Optimizer, Precision, Quantization
 from .profiles.errors import UsageError
 from .profiles.units import parse_size
@@ -101,4 +102,53 @@ DATA = _options(
         "--warmup-steps", type=click.IntRange(min=0), help="Default: 50, at most a tenth of the steps."
     ),
     click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Default: 42."),
+)
+
+
+class Safety(click.ParamType["float | int"]):
+    """A share of the budget (10%, 0.1) or a size (1G)."""
+
+    name = "share or size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | int:
+        text = str(value).strip()
+        share = _share(text)
+        if share is None:
+            return Size().convert(text, param, ctx)
+        if not 0 <= share < 1:
+            self.fail(f"{text!r} leaves nothing: a share is below 1, or 100 %.", param, ctx)
+        return share
+
+
+def _share(text: str) -> float | None:
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text) if "." in text else None
+    except ValueError:
+        return None
+
+
+class Difference(click.ParamType[int]):
+    """A size with its sign: +2G, -512M."""
+
+    name = "+size|-size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        size = Size().convert(text.lstrip("+-"), param, ctx)
+        return -size if text.startswith("-") else size
+
+
+PRICE = click.option("--price", type=_Number(0, 1e6), help="Of this machine, an hour: adds the cost.")
+SAFETY = click.option("--safety", type=Safety(), help="Keep this free: a share (10%) or a size (1G).")
+AIM = _options(
+    _choice("--objective", *get_args(Objective), text="Of what fits, take the: fastest (default), ..."),
+    click.option("--keep", metavar="KNOB", multiple=True, help="Leave this knob at its usual value."),
+    click.option(
+        "--allow",
+        metavar="CHANGES",
+        help="What may change what is learned, if nothing fits without: rank, targets, quantization, truncation.",
+    ),
+    SAFETY,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..options import DATA, JSON, KNOBS, MACHINE, MODEL
+from ..options import AIM, DATA, JSON, KNOBS, MACHINE, MODEL
 from .shared import console, patience, planned, print_json
 
 
@@ -17,6 +17,7 @@ from .shared import console, patience, planned, print_json
 @DATA
 @MACHINE
 @KNOBS
+@AIM
 @click.option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Also as a picture.")
 @JSON
 def explain_plan(model: str, trust_remote_code: bool, svg: Path | None, as_json: bool, **asked: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..options import DATA, JSON, KNOBS, MACHINE, MODEL_HELP, TRUST
+from ..options import AIM, DATA, JSON, KNOBS, MACHINE, MODEL_HELP, TRUST
 from ..profiles.errors import LplanError, UsageError
 from .shared import console, planned, print_json, show_plan
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @DATA
 @MACHINE
 @KNOBS
+@AIM
 @click.option(
     "--output", type=click.Path(path_type=Path), help="The run's folder. Default: runs/<date>-<model>."
 )

@@ -32,6 +32,7 @@ def wanted(
 ) -> tuple[Request, Situation, Prepared | None]:
     """What was asked for and its data; cheap refusals come first, downloads last."""
     from ..planner.setting import understand
+    from ..profiles.budget import kept_free
     from ..trainer.prepare import prepare_data, usual_values
     from ..trainer.weights import with_weights
 
@@ -39,6 +40,7 @@ def wanted(
     request, situation = understand(
         model, asked, usual=usual, trust_remote_code=trust_remote_code, for_run=for_run
     )
+    situation = replace(situation, budget=kept_free(situation.budget, asked.get("safety")))
     data = None
     if asked["data"]:
         data = prepare_data(asked["data"], situation.model, task=asked["task"], max_length=asked["seq_len"])
@@ -51,23 +53,26 @@ def planned(
     model: str, trust_remote_code: bool, asked: Mapping[str, Any], *, for_run: bool = False
 ) -> tuple[Task, Plan, Prepared | None]:
     """The plan for what was asked; measurements come last."""
+    from ..planner.aim import make_aim
+    from ..planner.floating import FLOATING
     from ..planner.planning import plan_for
 
+    aim = make_aim(asked["objective"], asked["keep"], asked["allow"], FLOATING)
     request, situation, data = wanted(model, trust_remote_code, asked, for_run=for_run)
     lengths, reference = (data.lengths, data.reference) if data is not None else (None, None)
     with patience(MEASURING) as progress:
-        task, plan = plan_for(request, situation, lengths=lengths, data=reference, progress=progress)
+        task, plan = plan_for(request, situation, lengths=lengths, data=reference, aim=aim, progress=progress)
     return task, plan, data
 
 
-def show_plan(task: Task | None, result: Plan, console: Console | None) -> None:
+def show_plan(task: Task | None, result: Plan, console: Console | None, price: float | None = None) -> None:
     """Show a plan. Raises DoesNotFitError when it does not fit, after showing the closest and what would help."""
     from ..planner.planning import misses_bytes, what_would_help
     from ..report.plan import no_plan_view, plan_view
 
     if result.estimate.fits:
         if console is not None:
-            console.print(plan_view(result))
+            console.print(plan_view(result, price))
         return
     advice = what_would_help(task, result) if task is not None else ()
     if console is not None:

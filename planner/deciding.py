@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ _NAMES: Mapping[str, str] = {
     "batch_size": "micro batch",
     "input_casting": "adapter input casting",
 }
+_CHANGED = "changes what is learned: nothing fits without, and --allow opens it"
 _TIMES = 2.0
 """From here on "× slower" reads better than per cent."""
 
@@ -27,14 +28,34 @@ _TIMES = 2.0
 def decide(task: Task, found: Found) -> tuple[Decision, ...]:
     """One decision for every knob that the search could set, then those that follow from data, task and machine."""
     knobs = [knob for knob in FLOATING if knob != "input_casting" or task.start.adapts]
-    return (*(_floating(task, found, knob) for knob in knobs), *settled(task, found.chosen))
+    return (
+        *_aim(task, found),
+        *(_floating(task, found, knob) for knob in knobs),
+        *settled(task, found.chosen),
+    )
+
+
+def _aim(task: Task, found: Found) -> Iterator[Decision]:
+    """What the plan is to be best at, and what was changed of the training objective for it."""
+    if task.aim.objective != "fastest":
+        yield Decision(knob="objective", value=task.aim.objective, reason="as asked", given=True)
+    recipe = found.chosen.recipe
+    values = {
+        "rank": f"r {recipe.rank}",
+        "targets": ", ".join(recipe.target_modules),
+        "quantization": recipe.quantization,
+        "truncation": f"{recipe.seq_len} tokens",
+    }
+    for change in found.changes:
+        yield Decision(knob=change, value=values[change], reason=_CHANGED)
 
 
 def _floating(task: Task, found: Found, knob: str) -> Decision:
     chosen = found.chosen
     name, value = _NAMES.get(knob, knob.replace("_", " ")), _text(knob, chosen.recipe)
-    if knob in task.given:
-        return Decision(knob=name, value=value, reason="as asked", given=True)
+    if knob in task.given or knob in task.aim.keep:
+        kept = "as asked" if knob in task.given else "kept, as asked"
+        return Decision(knob=name, value=value, reason=kept, given=True)
     others = _neighbours(found, knob)
     return Decision(
         knob=name,
@@ -90,6 +111,8 @@ def _against(chosen: Candidate, other: _Other) -> str:
     if _is_slower(chosen, other):
         return ("at least " if other.time_is_least else "") + slower(other.step_s / chosen.time.step_s)
     more = other.required_bytes - chosen.required_bytes
+    if other.step_s * (1 + EQUALLY_FAST) < chosen.time.step_s:
+        return f"faster, {at_least}{format_size(max(0, more))} more"
     return f"as fast, {at_least}{format_size(more)} more" if more > 0 else "as fast"
 
 
@@ -107,12 +130,18 @@ def _is_slower(chosen: Candidate, other: _Other) -> bool:
 def _reason(task: Task, chosen: Candidate, knob: str, others: Sequence[_Other]) -> str:
     if knob in _INHERENT:
         return _INHERENT[knob](chosen.recipe)
-    if knob == "precision" and not others:
+    if knob == "precision" and not others and task.aim.objective != "quality":
         return _why_precision(task, chosen.recipe)
+    if not others and (task.aim.objective, knob) in _PREFERRED:
+        return _PREFERRED[(task.aim.objective, knob)]
     if not others:
         return _ALONE.get((knob, _text(knob, chosen.recipe)), "the only choice here")
     if not chosen.fits:
         return "needs least memory, and still too much"
+    if (task.aim.objective, knob) in _PREFERRED:
+        return _PREFERRED[(task.aim.objective, knob)]
+    if task.aim.objective == "least-memory":
+        return "needs least memory"
     if any(other.fits is False for other in others):
         return "the fastest that fits"
     as_fast = [other for other in others if not _is_slower(chosen, other)]
@@ -123,6 +152,10 @@ def _reason(task: Task, chosen: Candidate, knob: str, others: Sequence[_Other]) 
     return _because(task, knob, chosen.recipe) or f"the fastest here{'; all would fit' if known else ''}"
 
 
+_PREFERRED = {
+    ("largest-batch", "batch_size"): "the largest that fits and divides the effective batch",
+    ("quality", "precision"): "the highest precision that fits",
+}
 _ALONE = {
     ("allocator", "default"): "PyTorch's own default",
     ("allocator", "expandable"): "nothing fits without: segments that grow leave fewer holes",

@@ -8,13 +8,11 @@ from typing import Any
 from ..profiles.gpu import BF16_CAPABILITY
 from .task import Task
 
-FLOATING = ("batch_size", "precision", "checkpointing", "loss", "input_casting", "optimizer", "allocator")
-
 
 def values(task: Task, knob: str) -> Iterable[Any]:
     """The values of a knob: the one that was given, or all that make sense."""
     start = task.start
-    if knob in task.given:
+    if knob in task.given or knob in task.aim.keep:
         return (getattr(start, knob),)
     return _VALUES[knob](task)
 
@@ -44,11 +42,22 @@ def _batch_sizes(task: Task) -> Iterable[int]:
 
 
 def _precisions(task: Task) -> Iterable[str]:
+    if task.aim.objective == "quality":
+        return _every_precision(task)
     if task.start.device == "cpu":
         return ("bf16",) if bf16_is_better(task) else ("bf16", "fp32")
     if task.situation.hardware.gpus[0].capability >= BF16_CAPABILITY:
         return ("bf16",)
     return ("fp16",) if task.start.adapts else ("fp16-amp",)
+
+
+def _every_precision(task: Task) -> Iterable[str]:
+    """The highest first: fp32 weights, fp32 weights under autocast, 16-bit weights."""
+    if task.start.quantization != "none":
+        return (task.start.precision,)
+    if task.start.device == "cpu" or task.situation.hardware.gpus[0].capability >= BF16_CAPABILITY:
+        return ("fp32", "bf16-amp", "bf16")
+    return ("fp32", "fp16-amp", *(("fp16",) if task.start.adapts else ()))
 
 
 def _casting(task: Task) -> Iterable[bool]:
@@ -68,9 +77,11 @@ def _allocators(task: Task) -> Iterable[str]:
 _VALUES: Mapping[str, Callable[[Task], Iterable[Any]]] = {
     "batch_size": _batch_sizes,
     "precision": _precisions,
-    "checkpointing": lambda _: ("none", "full"),
+    "checkpointing": lambda _: ("none", "every-2", "full"),
     "loss": lambda _: ("full", "supervised", "chunked"),
     "input_casting": _casting,
     "optimizer": lambda _: ("adamw-fused",),
     "allocator": _allocators,
 }
+"""A knob that floats is a line here; what the values cost and gain comes from their traces."""
+FLOATING = tuple(_VALUES)

@@ -72,3 +72,8 @@ class Plan:
     decisions: tuple[Decision, ...]
     time: TimeEstimate | None
     data: DataReference | None
+
+
+def cost(plan: Plan, price_per_hour: float) -> float | None:
+    """What the whole run costs at a price an hour, in the price's unit; None without a time."""
+    return None if plan.time is None else plan.time.total_s / 3600 * price_per_hour

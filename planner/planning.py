@@ -9,6 +9,7 @@ from typing import Any
 from ..profiles.errors import LplanError
 from ..profiles.machine import THIS_MACHINE
 from ..profiles.units import MIB, format_size
+from .aim import Aim
 from .deciding import decide
 from .estimating import Situation
 from .kernels import on_gpu
@@ -19,6 +20,7 @@ from .request import Request, fit_to_data, require_context
 from .search import search
 from .setting import rates_of
 from .settled import warmup_steps
+from .space import shorter
 from .task import Task
 from .tokens import TokenLengths
 from .tracer import Progress
@@ -29,10 +31,6 @@ _LEANER_ON: Mapping[str, Mapping[str, Any]] = {
     "cpu": {**_LEANER, "precision": "bf16", "allocator": "pinned"},
     "cuda": {**_LEANER, "allocator": "expandable"},
 }
-_SHORTEST = 32
-_MULTIPLE = 16
-_MOST_CUT = 0.5
-"""Shorter sequences are no help when most of the data would be cut, perhaps to nothing."""
 
 
 def plan_for(
@@ -41,17 +39,20 @@ def plan_for(
     *,
     lengths: TokenLengths | None = None,
     data: DataReference | None = None,
+    aim: Aim | None = None,
     progress: Progress | None = None,
 ) -> tuple[Task, Plan]:
     """The fastest plan that fits, or the closest one (`plan.estimate.fits` says which), and what it answers.
 
     Measures this machine unless that is done already.
     """
-    task = task_for(request, situation, lengths)
+    task = task_for(request, situation, lengths, aim)
     return task, make_plan(task, data, progress)
 
 
-def task_for(request: Request, situation: Situation, lengths: TokenLengths | None = None) -> Task:
+def task_for(
+    request: Request, situation: Situation, lengths: TokenLengths | None = None, aim: Aim | None = None
+) -> Task:
     """What a plan is wanted for. Measures this machine unless that is done already."""
     require_context(situation.model, request.recipe.seq_len if "seq_len" in request.given else None)
     if lengths is not None:
@@ -66,12 +67,14 @@ def task_for(request: Request, situation: Situation, lengths: TokenLengths | Non
         schedule=request.schedule,
         lengths=lengths,
         rates=rates_of(situation, request.recipe.threads),
+        aim=aim or Aim(),
     )
 
 
 def make_plan(task: Task, data: DataReference | None, progress: Progress | None = None) -> Plan:
     """The plan of a task, with a reason for every choice."""
     found = search(task, progress)
+    task = found.task
     time = found.chosen.time
     return Plan(
         recipe=found.chosen.recipe,
@@ -144,28 +147,13 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 def _shorter(task: Task, plan: Plan) -> Iterator[str]:
     """The longest of a few shorter sequence lengths with which the closest plan fits."""
-    longest = plan.recipe.seq_len
-    tried = {longest * eighths // 8 // _MULTIPLE * _MULTIPLE for eighths in range(1, 8)}
-    for length in sorted((n for n in tried if _SHORTEST <= n < longest), reverse=True):
-        lengths = None if task.lengths is None else _cut(task.lengths, length)
-        if lengths is not None and lengths.truncated > len(lengths.total) * _MOST_CUT:
-            return
-        request = Request(replace(plan.recipe, seq_len=length), task.schedule, task.given)
-        recipe = replace(request.recipe, supervised_len=length)
-        if lengths is not None:
-            recipe = fit_to_data(request, lengths).recipe
-        if _fits(replace(task, lengths=lengths), recipe):
+    for other in shorter(replace(task, start=plan.recipe)):
+        if _fits(other, other.start):
+            lengths = other.lengths
+            length = lengths.longest if lengths else other.start.seq_len
             cut = f", which cuts {lengths.truncated:,} of {len(lengths.total):,}" if lengths else ""
             yield f"shorter sequences: --seq-len {length}{cut}"
             return
-
-
-def _cut(lengths: TokenLengths, longest: int) -> TokenLengths:
-    return TokenLengths(
-        total=tuple(min(total, longest) for total in lengths.total),
-        supervised=tuple(min(supervised, longest) for supervised in lengths.supervised),
-        truncated=sum(total > longest for total in lengths.total),
-    )
 
 
 def _fits(task: Task, recipe: Recipe) -> bool:
@@ -177,4 +165,5 @@ def _fits(task: Task, recipe: Recipe) -> bool:
 
 def _price(task: Task, recipe: Recipe) -> Candidate:
     """One recipe alone, with its estimate and time."""
-    return search(replace(task, start=recipe, given=frozenset(recipe.to_dict()))).chosen
+    given = frozenset(recipe.to_dict())
+    return search(replace(task, start=recipe, given=given, aim=Aim())).chosen

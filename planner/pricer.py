@@ -15,7 +15,7 @@ from .recipe import Recipe
 from .request import not_chunkable
 from .task import Task
 from .timing import StepClock, mean_shape_values, time_of
-from .tracer import Footprints, Progress, baseline
+from .tracer import Footprints, baseline
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +47,17 @@ class Bound:
 
 
 class Pricer:
-    """Prices the recipes of one task. A context manager: a tracing process may be open until it is left."""
+    """Prices the recipes of one task."""
 
-    def __init__(self, task: Task, progress: Progress | None = None, graphs: int = 1) -> None:
+    def __init__(self, task: Task, footprints: Footprints) -> None:
         self.task = task
-        told = None if progress is None else lambda done: progress(done, max(done, graphs))
-        self._footprints = Footprints(task.situation.model, told)
+        self._footprints = footprints
         self._width = hidden_size(task.situation.model.config)
         self._values: dict[tuple[int, int, int], list[float]] = {}
         self._graphs: dict[tuple[int, str, int], tuple[StepClock, LeastBytes]] = {}
         self._candidates: dict[Recipe, Candidate | LplanError] = {}
         self._recomputed: dict[tuple[Recipe, int], Footprint] = {}
         self._situation: Situation | None = None
-
-    def __enter__(self) -> Pricer:
-        return self
-
-    def __exit__(self, *how: object) -> None:
-        self._footprints.__exit__(*how)
 
     @property
     def situation(self) -> Situation:

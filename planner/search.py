@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
-from itertools import product
 from math import inf
-from typing import Any
 
 from ..profiles.errors import LplanError
+from .aim import Change
 from .estimate import Estimate
 from .estimating import Situation, make_estimate, shape_of
-from .floating import FLOATING, hidden_size, values
+from .floating import FLOATING, hidden_size
 from .footprint import Footprint
 from .pricer import Bound, Candidate, Pricer
 from .recipe import Recipe
 from .request import not_chunkable
+from .space import Tier, space, tiers
 from .task import Task
 from .timing import predict_time
-from .tracer import Progress, baseline, footprints
+from .tracer import Footprints, Progress, baseline, footprints
 
 EQUALLY_FAST = 0.05
 """Predicted times closer than this are taken as equal: the time model is not that exact."""
@@ -27,32 +28,44 @@ EQUALLY_FAST = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The chosen candidate: the fastest that fits, or the one that misses by least; and what was priced on the way.
+    """The chosen candidate: the best that fits, or the one that misses by least; and what was priced on the way.
 
-    `bounds` says of every recipe of the space what it needs at least, as far as that was looked at.
+    `bounds` says of the recipes it was chosen from what they need at least. `task` is the one that it answers: the
+    user's, but for `changes`.
     """
 
     candidates: tuple[Candidate, ...]
     chosen: Candidate
     bounds: Mapping[Recipe, Bound]
+    task: Task
+    changes: tuple[Change, ...] = ()
 
 
 def search(task: Task, progress: Progress | None = None) -> Found:
-    """The best recipe of the whole space of floating knobs, exactly, though few are priced: bounds rule the others out.
+    """The best recipe for the task's aim, exactly, though few are priced: bounds rule the others out.
 
     Raises LplanError when the libraries refuse every combination.
     """
-    tiers = [list(dict.fromkeys(space(task)))]
-    if task.start.device == "cuda" and "allocator" not in task.given:
-        tiers.append([replace(recipe, allocator="expandable") for recipe in tiers[0]])
-    graphs = len({recipe.graph() for recipe in tiers[0]})
-    with Pricer(task, progress, graphs) as pricer:
-        for tier in tiers:
-            if best := fastest(pricer, tier):
-                break
-        else:
-            best = leanest(pricer, [recipe for tier in tiers for recipe in tier])
-        return _explained(pricer, best, tier)
+    with tracing(task, progress) as footprints:
+        pricer = Pricer(task, footprints)
+        for tier in tiers(task):
+            pricer = pricer if tier.task is pricer.task else Pricer(tier.task, footprints)
+            best = _BEST.get(task.aim.objective, fastest)(pricer, tier.recipes)
+            if best is not None and best.fits:
+                return _explained(pricer, best, tier)
+        *_, tier = (tier for tier in tiers(task) if not tier.changes)
+        recipes = tuple(recipe for one in tiers(tier.task) if not one.changes for recipe in one.recipes)
+        pricer = Pricer(tier.task, footprints)
+        return _explained(pricer, _closest(pricer, recipes), replace(tier, recipes=recipes))
+
+
+@contextmanager
+def tracing(task: Task, progress: Progress | None) -> Iterator[Footprints]:
+    """Footprints of the task's model, with the graphs of its space as the number that progress is told of."""
+    graphs = 1 if progress is None else len({recipe.graph() for recipe in space(task)})
+    told = None if progress is None else lambda done: progress(done, max(done, graphs))
+    with Footprints(task.situation.model, told) as footprints:
+        yield footprints
 
 
 def fastest(pricer: Pricer, recipes: Sequence[Recipe]) -> Candidate | None:
@@ -62,7 +75,7 @@ def fastest(pricer: Pricer, recipes: Sequence[Recipe]) -> Candidate | None:
     """
     best: Candidate | None = None
     fastest_s = inf
-    for recipe, bound in _ascending(pricer, recipes, lambda bound: bound.least_s):
+    for recipe, bound in ascending(pricer, recipes, lambda bound: bound.least_s):
         if bound.least_s > fastest_s * (1 + EQUALLY_FAST):
             break
         most = pricer.task.situation.budget.budget_bytes if best is None else best.required_bytes
@@ -75,20 +88,25 @@ def fastest(pricer: Pricer, recipes: Sequence[Recipe]) -> Candidate | None:
     return best
 
 
-def leanest(pricer: Pricer, recipes: Sequence[Recipe]) -> Candidate:
-    """The one that needs least. Raises LplanError when the libraries refuse every recipe."""
+def leanest(pricer: Pricer, recipes: Sequence[Recipe]) -> Candidate | None:
+    """The one that needs least, the fastest of those; None where the libraries refuse every recipe."""
     best: Candidate | None = None
-    refused: LplanError | None = None
-    for recipe, bound in _ascending(pricer, recipes, lambda bound: bound.least_bytes):
+    for recipe, bound in ascending(pricer, recipes, lambda bound: bound.least_bytes):
         if best is not None and bound.least_bytes > best.required_bytes:
             break
         candidate = pricer.price(recipe)
-        if isinstance(candidate, LplanError):
-            refused = candidate
-        else:
+        if isinstance(candidate, Candidate):
             best = candidate if best is None else min(best, candidate, key=_size)
+    return best
+
+
+_BEST = {"least-memory": leanest}
+
+
+def _closest(pricer: Pricer, recipes: Sequence[Recipe]) -> Candidate:
+    best = leanest(pricer, recipes)
     if best is None:
-        raise refused or next(filter(None, map(pricer.refused, recipes)))
+        raise next(filter(None, map(pricer.refused, recipes)))
     return best
 
 
@@ -96,7 +114,7 @@ def _size(candidate: Candidate) -> tuple[int, float]:
     return candidate.required_bytes, candidate.time.step_s
 
 
-def _ascending(
+def ascending(
     pricer: Pricer, recipes: Sequence[Recipe], key: Callable[[Bound], float]
 ) -> Iterator[tuple[Recipe, Bound]]:
     """Recipes whose graph is known by their bound, the least first; graphs are traced when their turn comes."""
@@ -127,13 +145,13 @@ def _push(
         heappush(heap, (key(bound), number, bound.traced))
 
 
-def _explained(pricer: Pricer, best: Candidate, tier: Sequence[Recipe]) -> Found:
+def _explained(pricer: Pricer, best: Candidate, tier: Tier) -> Found:
     """With what is known of the others; on a CPU an exact price of a neighbour costs nothing."""
-    bounds = {recipe: bound for recipe in tier if isinstance(bound := pricer.bound(recipe), Bound)}
+    bounds = {recipe: bound for recipe in tier.recipes if isinstance(bound := pricer.bound(recipe), Bound)}
     for recipe, bound in bounds.items():
         if recipe.device == "cpu" and bound.traced and len(differing(recipe, best.recipe)) == 1:
             pricer.price(recipe)
-    return Found(tuple(pricer.priced()), best, bounds)
+    return Found(tuple(pricer.priced()), best, bounds, pricer.task, tier.changes)
 
 
 def differing(one: Recipe, other: Recipe) -> set[str]:
@@ -176,14 +194,3 @@ def _estimated(
     if recipe.loss == "chunked" and not answer.chunkable:
         return not_chunkable()
     return answer, make_estimate(recipe, answer, situation)
-
-
-def space(task: Task) -> Iterator[Recipe]:
-    """Every combination of the floating knobs."""
-    choices = {knob: values(task, knob) for knob in FLOATING}
-    for combination in product(*choices.values()):
-        knobs: dict[str, Any] = dict(zip(choices, combination, strict=True))
-        batch = knobs["batch_size"]
-        if "accumulation" not in task.given:
-            knobs["accumulation"] = max(1, task.start.effective_batch // batch)
-        yield replace(task.start, **knobs)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from .aim import Aim
 from .estimating import Situation
 from .plan import Schedule
 from .rates import Rates
@@ -22,3 +23,4 @@ class Task:
     schedule: Schedule
     lengths: TokenLengths | None
     rates: Mapping[Allocator, Rates]
+    aim: Aim = field(default_factory=Aim)

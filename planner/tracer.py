@@ -66,10 +66,14 @@ def _wanted(
     """
     known = {recipe.graph() for recipe, _ in answers}
     wanted: dict[Any, tuple[Recipe, Shape]] = {}
+    stored: dict[Recipe, Footprint] = {}
     for request in requests:
         if request not in answers:
-            found = store.find(model.config, *request)
+            found = stored.get(request[0].graph())
+            if found is None or not found.holds(request[1]):
+                found = store.find(model.config, *request)
             if found is not None:
+                stored[request[0].graph()] = found
                 answers[request] = found
             else:
                 graph = request[0].graph()

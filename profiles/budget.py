@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import UsageError
 from .gpu import find_gpus
@@ -53,6 +53,18 @@ def decide_budget(
     detected = hardware.name == THIS_MACHINE
     here = limits if limits is not None else memory_limits() if detected or for_run else ()
     return _host_budget(hardware, ram_bytes, for_run, here)
+
+
+def kept_free(budget: Budget, safety: float | None) -> Budget:
+    """The budget less what the user wants kept free: a share of it (a float below 1) or bytes (an int)."""
+    if not safety:
+        return budget
+    free = safety if isinstance(safety, int) else int(budget.budget_bytes * safety)
+    return replace(
+        budget,
+        budget_bytes=max(0, budget.budget_bytes - free),
+        reason=f"{budget.reason}; --safety keeps {format_size(free)} of it free",
+    )
 
 
 def require_gpu(gpus: Sequence[Gpu], asked: str = "--vram") -> Gpu:

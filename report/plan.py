@@ -8,15 +8,15 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..planner.plan import Decision, Plan, TimeEstimate
+from ..planner.plan import Decision, Plan, TimeEstimate, cost
 from ..profiles.units import format_size
 from .estimate import budget_line, header, peak_bar, verdict
 from .style import BAD, MUTED, STRONG, Adaptive, ruled_table
 from .wording import bullets, duration, rate
 
 
-def plan_view(plan: Plan) -> RenderableType:
-    """The recipe, every decision with its reason, the peak against the budget, the time."""
+def plan_view(plan: Plan, price_per_hour: float | None = None) -> RenderableType:
+    """The recipe, every decision with its reason, the peak against the budget, the time and what it costs."""
 
     def draw(options: ConsoleOptions) -> Iterator[RenderableType]:
         yield header(plan.estimate, options.max_width)
@@ -27,7 +27,7 @@ def plan_view(plan: Plan) -> RenderableType:
         yield ""
         yield verdict(plan.estimate)
         if plan.time is not None:
-            yield _time(plan.time)
+            yield _time(plan.time, None if price_per_hour is None else cost(plan, price_per_hour))
         yield budget_line(plan.estimate)
 
     return Adaptive(draw)
@@ -77,6 +77,7 @@ def _instead_of(decision: Decision) -> Text:
     return Text("\n".join(f"{other.value}: {other.reason}" for other in decision.rejected), style=MUTED)
 
 
-def _time(time: TimeEstimate) -> Text:
+def _time(time: TimeEstimate, cost: float | None) -> Text:
     steps = f": {time.steps:,} steps of {duration(time.step_s)}, {rate(time.tokens_per_s)} tokens/s"
-    return Text.assemble("takes ", (duration(time.total_s), STRONG), steps)
+    priced = "" if cost is None else f"; costs {cost:,.2f}"
+    return Text.assemble("takes ", (duration(time.total_s), STRONG), steps, priced)

@@ -70,7 +70,8 @@ def footprint(recipe: Recipe) -> Footprint:
         "adapters": _fixed(0 if full else 4 * TRAINABLE),
         "optimizer": _fixed(8 * trained),
     }
-    kept = KEPT_PER_TOKEN * item // 2 // (8 if recipe.checkpointing == "full" else 1)
+    again = 1 / recipe.checkpoint_period if recipe.checkpoint_period else 0
+    kept = int(KEPT_PER_TOKEN * item // 2 * (1 - again * 7 / 8))
     per, of = {"full": ("BS", 1), "supervised": ("N", 1), "chunked": ("K", 1)}[recipe.loss]
     step = {
         **states,
@@ -105,7 +106,7 @@ def _fixed(size: int) -> Linear:
 
 def _work(recipe: Recipe, item: int) -> Mapping[str, Linear]:
     dtype = "bfloat16" if item == 2 else "float32"
-    flop = 4 * PARAMETERS * (3 if recipe.checkpointing == "full" else 2) // 2
+    flop = int(2 * PARAMETERS * (2 + (1 / recipe.checkpoint_period if recipe.checkpoint_period else 0)))
     head = {"full": "BS", "supervised": "N", "chunked": "N"}[recipe.loss]
     return {
         f"micro matmul {dtype}": Linear(term("BS", flop)),

@@ -119,14 +119,14 @@ def candidate(step_s, smaller=False, **knobs):
 def test_equally_fast_ones_are_not_called_slower(seconds, smaller, against, reason):
     chosen = candidate(1.0, checkpointing="none")
     other = candidate(seconds, checkpointing="full", smaller=smaller)
-    found = {d.knob: d for d in decide(task(64 * GIB), Found((chosen, other), chosen, {}))}
+    found = {d.knob: d for d in decide(task(64 * GIB), Found((chosen, other), chosen, {}, task()))}
     assert rejected(found["checkpointing"]) == {"full": against}
     assert found["checkpointing"].reason == reason
 
 
 def test_a_knob_without_alternatives():
     chosen = candidate(1.0)
-    found = {d.knob: d for d in decide(task(64 * GIB), Found((chosen,), chosen, {}))}
+    found = {d.knob: d for d in decide(task(64 * GIB), Found((chosen,), chosen, {}, task()))}
     assert found["checkpointing"].reason == "the only choice here"
 
 

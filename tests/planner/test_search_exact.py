@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lplan.planner.pricer import Bound, Candidate, Pricer
 from lplan.planner.recipe import Recipe
-from lplan.planner.search import EQUALLY_FAST, price_all, search, space
+from lplan.planner.search import EQUALLY_FAST, price_all, search, tracing
+from lplan.planner.space import space
 from lplan.profiles.units import MIB
 
 LENIENT = settings(
@@ -61,7 +62,8 @@ def test_the_search_finds_the_optimum_of_the_whole_grid(budget_bytes, recipe):
 @given(BUDGETS, RECIPES)
 def test_no_recipe_needs_less_than_its_bound(budget_bytes, recipe):
     task = made_up.task(budget_bytes, recipe=recipe)
-    with Pricer(task) as pricer:
+    with tracing(task, None) as footprints:
+        pricer = Pricer(task, footprints)
         for one in space(task):
             untraced = pricer.bound(one)
             exact = pricer.price(one)
@@ -81,7 +83,9 @@ def test_bounds_grow_with_batch_and_length(recipe, batches, tokens):
         recipe, batch_size=recipe.batch_size + batches, seq_len=recipe.seq_len + tokens,
         supervised_len=recipe.supervised_len + tokens,
     )  # fmt: skip
-    with Pricer(made_up.task(recipe=recipe)) as pricer:
+    task = made_up.task(recipe=recipe)
+    with tracing(task, None) as footprints:
+        pricer = Pricer(task, footprints)
         pricer.learn(recipe)
         assert pricer.bound(larger).least_bytes >= pricer.bound(recipe).least_bytes
 
