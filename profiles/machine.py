@@ -13,6 +13,7 @@ from .cgroup import ROOT, MemoryGroup, ParentGroup, memory_groups, writable_memo
 from .cpu import Cpu, this_cpu
 from .gpu import find_gpus
 from .hardware import Hardware, Limit
+from .named import with_datasheet
 from .units import GIB, MIB, format_size
 
 THIS_MACHINE = "this-machine"
@@ -44,7 +45,7 @@ class Diagnosis:
 
 def this_machine(root: Path = ROOT) -> Hardware:
     """This machine as detected; host memory is what the tightest control group leaves of it."""
-    cpu, gpus = this_cpu(root), find_gpus().gpus
+    cpu, gpus = this_cpu(root), tuple(with_datasheet(gpu) for gpu in find_gpus().gpus)
     total_bytes, _ = _host_memory()
     bounds = [bound for group in memory_groups(root) for bound in (group.limit_bytes, group.high_bytes)]
     memory_bytes = min([total_bytes, *(bound for bound in bounds if bound is not None)])

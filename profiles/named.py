@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +38,36 @@ def find_hardware(name: str) -> Hardware:
         near = difflib.get_close_matches(name.strip().lower(), machines, n=3, cutoff=0.5) or list(machines)
         raise UsageError(f"no machine is called {name!r}", hint=f"did you mean {', '.join(near)}?")
     return machine
+
+
+def with_datasheet(gpu: Gpu) -> Gpu:
+    """A detected GPU with the maker's figures of its kind in the catalogue; as it is, where that has none.
+
+    Boards of another form ("NVIDIA A100-PCIE-40GB" beside "NVIDIA A100-SXM4-40GB") get their sibling's figures, the
+    one with the nearest memory; a part of a device (MIG) has none.
+    """
+    words = _kind(gpu.name)
+    alike = [known for row in named_hardware().values() for known in row.gpus if _kind(known.name) == words]
+    if not alike or " MIG " in gpu.name:
+        return gpu
+    sheet = min(alike, key=lambda known: abs(known.memory_bytes - gpu.memory_bytes))
+    return replace(
+        gpu,
+        multiprocessors=sheet.multiprocessors,
+        half_flop_per_s=sheet.half_flop_per_s,
+        float_flop_per_s=sheet.float_flop_per_s,
+        bandwidth_bytes_per_s=sheet.bandwidth_bytes_per_s,
+    )
+
+
+def _kind(name: str) -> tuple[str, ...]:
+    """What is sold under a name: without the maker, the form of the board, and the size of its memory."""
+    words = name.upper().replace("-", " ").split()
+    return tuple(word for word in words if word not in _NOT_THE_KIND and not _MEMORY.fullmatch(word))
+
+
+_NOT_THE_KIND = {"NVIDIA", "TESLA", "GEFORCE", "AMD", "INSTINCT", "SXM2", "SXM3", "SXM4", "SXM5", "PCIE", "HBM2", "HBM3"}
+_MEMORY = re.compile(r"\d+GB")
 
 
 def _hardware(name: str, row: Mapping[str, Any]) -> Hardware:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from lplan.profiles.errors import UsageError
-from lplan.profiles.named import CATALOGUE, find_hardware, named_hardware
+from lplan.profiles.hardware import Gpu
+from lplan.profiles.named import CATALOGUE, find_hardware, named_hardware, with_datasheet
 from lplan.profiles.units import GIB, MIB
 
 if sys.version_info >= (3, 11):
@@ -145,3 +146,27 @@ def test_name_like_no_other_offers_all() -> None:
     with pytest.raises(UsageError) as caught:
         find_hardware("xyzzy")
     assert all(name in (caught.value.hint or "") for name in ROWS)
+
+
+@pytest.mark.parametrize(
+    ("name", "gib", "sheet"),
+    [
+        ("Tesla T4", 14.5, "t4"),
+        ("NVIDIA A100-PCIE-40GB", 39.5, "a100-40gb"),
+        ("NVIDIA A100 80GB PCIe", 79.1, "a100-80gb"),
+        ("NVIDIA GeForce RTX 4090", 23.6, "rtx-4090"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 15.6, None),
+        ("NVIDIA L40", 44.4, None),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", 4.8, None),
+    ],
+)
+def test_a_detected_gpu_gets_its_makers_figures(name: str, gib: float, sheet: str | None) -> None:
+    seen = Gpu(name=name, memory_bytes=int(gib * GIB), free_bytes=None, capability=(8, 0))
+    known = with_datasheet(seen)
+    if sheet is None:
+        assert known == seen
+        return
+    (row,) = named_hardware()[sheet].gpus
+    assert known.bandwidth_bytes_per_s == row.bandwidth_bytes_per_s
+    assert known.half_flop_per_s == row.half_flop_per_s
+    assert (known.name, known.memory_bytes) == (name, seen.memory_bytes)
