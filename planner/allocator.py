@@ -14,4 +14,6 @@ def environment_of(allocator: Allocator, *, threads: int) -> dict[str, str]:
     if allocator == "pinned":
         threshold = str(_PINNED_THRESHOLD_BYTES)
         environment |= {"MALLOC_MMAP_THRESHOLD_": threshold, "MALLOC_TRIM_THRESHOLD_": threshold}
+    if allocator == "expandable":
+        environment["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
     return environment

@@ -66,6 +66,13 @@ class PhasePeak:
     rss_bytes: int
     anonymous_bytes: int
     file_bytes: int
+    device_bytes: int | None = None
+    """Of a GPU: what the worker's allocator reserved at most, and the context; None on a CPU."""
+
+    @property
+    def measured_bytes(self) -> int:
+        """What the plan's bytes of this phase are held against."""
+        return self.rss_bytes if self.device_bytes is None else self.device_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from ..profiles.budget import decide_budget
 from ..profiles.errors import DoesNotFitError, LplanError
+from ..profiles.hardware import Budget
 from ..profiles.machine import this_machine
 from ..profiles.model import ModelProfile
 from ..profiles.units import format_size
 from .documents import changes_since
+from .packages import require_packages
 from .plan import DataReference, Plan
 from .versions import stack_versions
 
@@ -27,11 +29,18 @@ def require_memory(plan: Plan) -> None:
     estimate = plan.estimate
     if not estimate.fits:
         raise DoesNotFitError("the plan does not fit its own budget", hint="plan again with a larger --ram")
-    here = decide_budget(
-        replace(this_machine(), device="cpu"), ram_bytes=estimate.budget.budget_bytes, for_run=True
-    )
+    require_packages(plan.recipe)
+    here = _budget_here(estimate.budget)
     if estimate.peak.required_bytes > here.budget_bytes:
         raise DoesNotFitError(
             f"the plan needs {format_size(estimate.peak.required_bytes)} here, but {here.reason}",
             hint="plan again on this machine",
         )
+
+
+def _budget_here(planned: Budget) -> Budget:
+    """What this machine would give a run that was planned for so many bytes of its CPU's or its GPU's memory."""
+    hardware = replace(this_machine(), device=planned.device)
+    if planned.device == "cuda":
+        return decide_budget(hardware, vram_bytes=planned.budget_bytes, for_run=True)
+    return decide_budget(hardware, ram_bytes=planned.budget_bytes, for_run=True)

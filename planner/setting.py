@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..profiles.budget import decide_budget
-from ..profiles.errors import DoesNotFitError, UsageError
+from ..profiles.errors import DoesNotFitError
 from ..profiles.find import find_model
 from ..profiles.hardware import Budget, Hardware
 from ..profiles.machine import THIS_MACHINE, this_machine
@@ -16,6 +16,7 @@ from ..profiles.units import format_size
 from .cuda import gpu_rates
 from .estimating import Situation
 from .kernels import on_gpu
+from .packages import require_packages
 from .rates import Rates, measured_rates
 from .recipe import Allocator
 from .request import Request, make_request
@@ -53,6 +54,8 @@ def understand(
     require_tokens(request.recipe, profile.config)
     if budget.device == "cuda":
         request = replace(request, recipe=on_gpu(request.recipe, hardware.gpus[0], profile.config))
+    if for_run:
+        require_packages(request.recipe)
     situation = Situation(
         model=profile, hardware=hardware, budget=budget, baseline=libraries, versions=stack_versions()
     )
@@ -64,18 +67,13 @@ def choose_machine(
 ) -> tuple[Hardware, Budget]:
     """The named machine or this one, and the budget of a run on it.
 
-    A size by --vram on a machine without a GPU supposes one that computes as a T4 does. Raises UsageError for
-    names and sizes that cannot be, and for a run on a GPU: this version trains on CPUs.
+    --ram without a name means the CPU. A size by --vram on a machine without a GPU supposes one that computes as a T4
+    does. Raises UsageError for names and sizes that cannot be.
     """
     hardware = find_hardware(name) if name else this_machine()
-    if name is None and vram_bytes is None:
+    if name is None and ram_bytes is not None:
         hardware = replace(hardware, device="cpu")
     budget = decide_budget(hardware, ram_bytes=ram_bytes, vram_bytes=vram_bytes, for_run=for_run)
-    if budget.device == "cuda" and for_run:
-        raise UsageError(
-            "runs on a GPU are estimated, but not launched yet: this version trains on CPUs",
-            hint="see `lplan estimate`, or give --ram SIZE to train on the CPU",
-        )
     if budget.device == "cuda" and not hardware.gpus:
         (like,) = find_hardware(_SUPPOSED_GPU).gpus
         hardware = replace(hardware, gpus=(replace(like, name=f"a GPU like a {like.name}, supposed"),))

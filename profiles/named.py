@@ -66,7 +66,10 @@ def _kind(name: str) -> tuple[str, ...]:
     return tuple(word for word in words if word not in _NOT_THE_KIND and not _MEMORY.fullmatch(word))
 
 
-_NOT_THE_KIND = {"NVIDIA", "TESLA", "GEFORCE", "AMD", "INSTINCT", "SXM2", "SXM3", "SXM4", "SXM5", "PCIE", "HBM2", "HBM3"}
+_NOT_THE_KIND = {
+    *("NVIDIA", "TESLA", "GEFORCE", "AMD", "INSTINCT"),
+    *("SXM2", "SXM3", "SXM4", "SXM5", "PCIE", "HBM2", "HBM3"),
+}
 _MEMORY = re.compile(r"\d+GB")
 
 

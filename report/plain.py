@@ -81,12 +81,12 @@ class PlainView:
                 return None
 
     def _peak(self, event: PhasePeak) -> Text:
-        text = Text(f"{event.name} reached {format_size(event.rss_bytes)}")
+        text = Text(f"{event.name} reached {format_size(event.measured_bytes)}")
         planned = self._planned.get(event.name)
         if planned is not None:
             span = f"{gib(planned.low_bytes)}–{gib(planned.high_bytes)}"
             text.append(f", planned {gib(planned.expected_bytes)} ({span})")
-            if event.rss_bytes > planned.high_bytes:
+            if event.measured_bytes > planned.high_bytes:
                 text.append(", above plan", style=WARN)
         return text
 

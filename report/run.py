@@ -47,7 +47,8 @@ def run_table(
     seen = summary.reached if summary is not None else {}
 
     def draw(options: ConsoleOptions) -> Iterator[RenderableType]:
-        title = ": the largest resident set of every phase, in GiB"
+        what = "memory of the GPU" if estimate.recipe.device == "cuda" else "resident set"
+        title = f": the largest {what} of every phase, in GiB"
         yield Text.assemble(("predicted against measured", STRONG), title)
         yield ""
         rows = [_row(phase, measured.get(phase.name), seen) for phase in estimate.phases]
@@ -105,9 +106,9 @@ def _row(phase: PhaseEstimate, peak: PhasePeak | None, seen: Mapping[str, int]) 
         return (*predicted, Text(sampled, style=MUTED), Text(), Text(), Text(), Text())
     return (
         *predicted,
-        Text(size_cell(peak.rss_bytes), style=STRONG),
-        Text(error_of(phase.peak.expected_bytes, peak.rss_bytes)),
-        _place(phase, peak.rss_bytes),
+        Text(size_cell(peak.measured_bytes), style=STRONG),
+        Text(error_of(phase.peak.expected_bytes, peak.measured_bytes)),
+        _place(phase, peak.measured_bytes),
         Text(size_cell(peak.anonymous_bytes)),
         Text(size_cell(peak.file_bytes)),
     )
@@ -123,10 +124,10 @@ def _place(phase: PhaseEstimate, rss_bytes: int) -> Text:
 
 def _peak_line(estimate: Estimate, peaks: Sequence[PhasePeak]) -> Text:
     predicted = max(estimate.phases, key=lambda phase: phase.peak.expected_bytes)
-    measured = max(peaks, key=lambda peak: peak.rss_bytes)
-    error = error_of(predicted.peak.expected_bytes, measured.rss_bytes)
+    measured = max(peaks, key=lambda peak: peak.measured_bytes)
+    error = error_of(predicted.peak.expected_bytes, measured.measured_bytes)
     expected = format_size(predicted.peak.expected_bytes)
-    sizes = f"{format_size(measured.rss_bytes)} measured, {expected} predicted"
+    sizes = f"{format_size(measured.measured_bytes)} measured, {expected} predicted"
     where = when(measured.name)
     if measured.name != predicted.name:
         where = f"measured {where}, predicted {when(predicted.name)}"

@@ -130,8 +130,9 @@ class RunSummary:
             rss_bytes=max(before.rss_bytes, peak.rss_bytes),
             anonymous_bytes=max(before.anonymous_bytes, peak.anonymous_bytes),
             file_bytes=max(before.file_bytes, peak.file_bytes),
+            device_bytes=None if peak.device_bytes is None else max(before.measured_bytes, peak.device_bytes),
         )
-        self._reach(peak.name, peak.rss_bytes)
+        self._reach(peak.name, peak.measured_bytes)
 
     def _reach(self, phase: str, rss_bytes: int) -> None:
         self.reached[phase] = max(self.reached.get(phase, 0), rss_bytes)

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ..planner.events import Evaluation, Event, Metric, Note, Outcome, Phase, PhasePeak, to_line
 from .process_tree import reset_high_water, usage_of
@@ -37,6 +37,8 @@ class Channel:
         self._lock = threading.Lock()
         self._phase: str | None = None
         self._exact = False
+        self.device_peak: Callable[[], int] | None = None
+        """Bytes of a GPU that this process held at most since the last call; None on a CPU."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Channel:
@@ -74,6 +76,7 @@ class Channel:
                     rss_bytes=rss_bytes,
                     anonymous_bytes=rss_bytes - usage.file_bytes,
                     file_bytes=usage.file_bytes,
+                    device_bytes=self.device_peak() if self.device_peak is not None else None,
                 )
             )
         self._phase = None

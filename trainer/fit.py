@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..planner.allocator import environment_of
+from ..planner.cuda import context_bytes
 from ..planner.documents import write_plan
+from ..planner.estimate import Estimate
 from ..planner.estimating import is_mapped
 from ..planner.events import Event, Outcome
 from ..planner.plan import Plan
-from .job import Job, TokenFile
+from ..planner.recipe import Device
+from .job import DeviceBudget, Job, TokenFile
+from .limit import ON_A_GPU, STRATEGIES
 from .prepare import Prepared
 from .run_folder import RunFolder
 from .supervise import GRACE_S, RunFacts, supervise
@@ -62,12 +67,13 @@ def run_plan(plan: Plan, data: Prepared, folder: RunFolder, on_event: Callable[[
         schedule=plan.schedule,
         pad_token_id=data.pad_token_id,
         checkpoint_steps=_steps_per_epoch(plan, data),
+        device=_device(plan.estimate),
     ).write(folder.path)
     return supervise(
         [sys.executable, "-m", "lplan.trainer.worker", str(folder.path)],
         environment={
             **environment_of(recipe.allocator, threads=recipe.threads),
-            "CUDA_VISIBLE_DEVICES": "",
+            **visible_devices(recipe.device),
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
         },
@@ -80,8 +86,24 @@ def run_plan(plan: Plan, data: Prepared, folder: RunFolder, on_event: Callable[[
         ),
         budget_bytes=plan.estimate.budget.budget_bytes,
         on_event=on_event,
+        strategies=ON_A_GPU if recipe.device == "cuda" else STRATEGIES,
         grace_s=GRACE_S + _GRACE_STEPS * (plan.time.step_s if plan.time is not None else 0.0),
     )
+
+
+def _device(estimate: Estimate) -> DeviceBudget | None:
+    if estimate.recipe.device == "cpu":
+        return None
+    context = context_bytes(estimate.hardware.gpus[0])
+    return DeviceBudget(budget_bytes=estimate.budget.budget_bytes, context_bytes=context)
+
+
+def visible_devices(device: Device, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """No GPU, or the first that the plan saw: of several, a Trainer would take all and split batches."""
+    if device == "cpu":
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    first = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": first}
 
 
 def _steps_per_epoch(plan: Plan, data: Prepared) -> int:

@@ -17,6 +17,14 @@ JOB = "job.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceBudget:
+    """What a run may use of its GPU, and what of that lies outside PyTorch's allocator, as planned."""
+
+    budget_bytes: int
+    context_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """One training run, as the worker executes it."""
 
@@ -29,6 +37,8 @@ class Job:
     pad_token_id: int
     checkpoint_steps: int
     """Optimizer steps between checkpoints; 0 for none."""
+    device: DeviceBudget | None = None
+    """None on a CPU."""
 
     def write(self, folder: Path) -> None:
         """Write job.json."""
@@ -41,6 +51,7 @@ class Job:
         data = json.loads((folder / JOB).read_text(encoding="utf-8"))
         data["recipe"] = Recipe.from_dict(data["recipe"])
         data["schedule"] = Schedule(**data["schedule"])
+        data["device"] = DeviceBudget(**data["device"]) if data["device"] else None
         return cls(**data)
 
 

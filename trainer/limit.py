@@ -6,6 +6,7 @@ rlimit                 RLIMIT_DATA bounds each process's private writable addres
                        counts mapped weights and untouched stacks too, so it is set above the budget by
                        those, and the parent watches the budget itself. (RLIMIT_AS would count every
                        library and reservation as well; RLIMIT_RSS does nothing.)
+device                 PyTorch's caching allocator in the worker fails at the GPU's budget (trainer.device)
 watch                  the parent kills the tree when a sample exceeds the budget, about 90 ms late
 """
 
@@ -86,6 +87,15 @@ class ResourceLimit(Watch):
     name = "rlimit"
 
 
+class DeviceLimit(Watch):
+    """The budget of a GPU: samples of the host say nothing about it."""
+
+    name = "device"
+
+    def exceeded(self, sample: Sample) -> bool:
+        return False
+
+
 Strategy: TypeAlias = Callable[[int, int, int], Limiter]
 """Takes the worker's process number, the budget and the mapped weights' bytes; OSError if it cannot."""
 
@@ -124,7 +134,13 @@ def by_watching(pid: int, limit_bytes: int, mapped_bytes: int) -> Limiter:
     return Watch(limit_bytes)
 
 
+def by_device(pid: int, limit_bytes: int, mapped_bytes: int) -> Limiter:
+    """A GPU's budget, which the worker's own allocator keeps; the host's memory is not bounded."""
+    return DeviceLimit(limit_bytes)
+
+
 STRATEGIES: tuple[Strategy, ...] = (by_control_group, by_resource_limit, by_watching)
+ON_A_GPU: tuple[Strategy, ...] = (by_device,)
 
 
 def impose(

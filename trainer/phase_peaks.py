@@ -72,6 +72,7 @@ class PhasePeaks:
             rss_bytes=rss_bytes,
             anonymous_bytes=rss_bytes - file_bytes,
             file_bytes=file_bytes,
+            device_bytes=told.device_bytes if told else None,
         )
 
     def _mark(self, reading: Reading | None) -> int:

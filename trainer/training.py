@@ -21,7 +21,11 @@ from .job import Job
 _OPTIMIZERS = {
     "adamw": ("adamw_torch", None),
     "adamw-fused": ("adamw_torch_fused", None),
+    "adamw-8bit": ("adamw_bnb_8bit", None),
+    "paged-adamw": ("paged_adamw_32bit", None),
+    "paged-adamw-8bit": ("paged_adamw_8bit", None),
     "adafactor": ("adafactor", None),
+    "lion": ("lion_32bit", None),
     "sgd": ("sgd", None),
     "sgd-momentum": ("sgd", "momentum=0.9"),
 }
@@ -54,7 +58,7 @@ def training_arguments(job: Job, folder: str) -> TrainingArguments:
         save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
-        use_cpu=True,
+        use_cpu=recipe.device == "cpu",
         remove_unused_columns=False,
         dataloader_pin_memory=False,
     )
@@ -76,6 +80,9 @@ class PlannedTrainer(Trainer):
             eval_dataset=held_out,
             data_collator=collator(job),
         )
+        if job.recipe.precision.startswith("fp16"):
+            # Not by the Trainer's own fp16, which would also autocast fp16 weights and widen all logits.
+            self.accelerator.scaler = torch.amp.GradScaler(job.recipe.device)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of similar lengths; the longest batch of the data set comes first."""
@@ -112,9 +119,15 @@ class PlannedTrainer(Trainer):
         if self.objective.loss == "full" and not self.model_accepts_loss_kwargs:
             items = None
         self.loss_is_scaled_for_ga = items is not None
-        with autocast(self.job.recipe):
+        with autocast(self.job.recipe, self.job.recipe.device):
             loss = self.objective(model, inputs, items)
         return (loss, {}) if return_outputs else loss
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        scaler = self.accelerator.scaler
+        if scaler is not None:
+            scaler.unscale_(self.optimizer.optimizer)
+        return super()._clip_grad_norm(model)
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None

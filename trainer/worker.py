@@ -43,6 +43,11 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     train = TokenDataset(TokenFile(folder, "train"))
     held_out = TokenDataset(TokenFile(folder, "validation"))
     channel.phase("load")
+    if job.device is not None:
+        from .device import hold_to, peak_since_last_asked
+
+        hold_to(job.device.budget_bytes, job.device.context_bytes)
+        channel.device_peak = peak_since_last_asked(job.device.context_bytes)
     base = load_base(job)
     channel.phase("wrap")
     model = wrap(base, job.recipe)

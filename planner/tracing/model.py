@@ -77,9 +77,10 @@ def wrap(model: nn.Module, recipe: Recipe) -> nn.Module:
     Raises UsageError for adapters that this model cannot have.
     """
     model.config.use_cache = False  # type: ignore[union-attr]
+    is_quantized = bool(getattr(model, "is_quantized", False))  # by bitsandbytes, on loading
     if recipe.adapts:
         model = add_adapters(model, recipe)
-    if recipe.quantization != "none":
+    if recipe.quantization != "none" and not is_quantized:
         quantize(model, recipe)
     if recipe.checkpoint_period:
         model.activation_checkpointing_enable(  # type: ignore[operator]

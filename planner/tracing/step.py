@@ -147,7 +147,7 @@ def kept_outputs(model: nn.Module, recipe: Recipe) -> Iterator[list[Any]]:
     handle.remove()
 
 
-def autocast(recipe: Recipe) -> Any:
-    """The precision's context around the forward pass."""
+def autocast(recipe: Recipe, device: str = "cpu") -> Any:
+    """The precision's context around the forward pass. Tensors without storage are cast as a CPU's."""
     dtype = recipe.autocast_dtype
-    return nullcontext() if dtype is None else torch.autocast("cpu", getattr(torch, dtype))
+    return nullcontext() if dtype is None else torch.autocast(device, getattr(torch, dtype))

@@ -1,6 +1,9 @@
 """Estimates and plans for GPUs, with the real tracing process, on a machine that has none."""
 
+import sys
+
 import pytest
+from fake_nvml import T4, FakeNvml
 
 pytestmark = pytest.mark.usefixtures("real_tracing")
 
@@ -43,3 +46,21 @@ def test_what_does_not_fit_a_gpu(lplan, model):
     result = lplan("plan", "--model", model, "--vram", "100M", "--loss", "full")
     assert result.status == 3
     assert "no plan fits" in result.err
+
+
+def test_a_run_on_a_gpu_needs_a_torch_for_it(lplan, model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(T4))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("lplan.planner.packages.stack_versions", lambda: {"torch": "2.13.0+cpu"})
+    result = lplan("fit-and-train", "--model", model, "--data", "demo", "--task", "banking77")
+    assert result.status == 1
+    assert "torch 2.13.0+cpu is a build for CPUs" in result.err
+    assert "--ram SIZE" in result.err
+
+
+def test_this_machines_gpu_is_planned_for(lplan, model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(T4))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found = lplan("plan", "--model", model, "--loss", "full", "--json").document
+    assert (found["recipe"]["device"], found["estimate"]["hardware"]["name"]) == ("cuda", "this-machine")
+    assert found["time"]["tokens_per_s"] > 0

@@ -1,0 +1,40 @@
+"""What a run needs installed beside the stack itself: said before anything is loaded."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from ..profiles.errors import LplanError
+from .recipe import Recipe
+from .versions import stack_versions
+
+
+def require_packages(recipe: Recipe) -> None:
+    """Raises LplanError where this installation cannot run the recipe on its device."""
+    if recipe.device != "cuda":
+        return
+    torch = stack_versions()["torch"]
+    if "+cpu" in torch:
+        raise LplanError(
+            f"torch {torch} is a build for CPUs: it cannot use the GPU",
+            hint="install one for CUDA (pytorch.org/get-started), or give --ram SIZE to train on the CPU",
+        )
+    if _needs_bitsandbytes(recipe) and find_spec("bitsandbytes") is None:
+        raise LplanError(
+            "quantized weights and 8-bit or paged optimizers need the package bitsandbytes",
+            hint="pip install bitsandbytes",
+        )
+    if recipe.attention == "flash" and find_spec("flash_attn") is None:
+        raise LplanError(
+            "--attention flash needs the package flash-attn",
+            hint="take --attention sdpa, or pip install flash-attn",
+        )
+
+
+def _needs_bitsandbytes(recipe: Recipe) -> bool:
+    return recipe.quantization != "none" or recipe.optimizer in (
+        "adamw-8bit",
+        "paged-adamw",
+        "paged-adamw-8bit",
+        "lion",
+    )
