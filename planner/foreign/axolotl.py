@@ -24,10 +24,10 @@ HARMLESS = hf.HARMLESS | frozenset(
         "experimental_skip_move_to_device", "gc_collect_steps", "gc_steps", "generate_samples",
         "gradient_checkpointing_kwargs", "hf_mlflow_log_artifacts", "hf_use_auth_token", "include_tkps",
         "is_falcon_derived_model", "is_llama_derived_model", "is_mistral_derived_model", "is_preprocess",
-        "is_qwen_derived_model", "lora_alpha_pattern", "lora_fan_in_fan_out", "lora_model_dir", "lora_on_cpu",
+        "is_qwen_derived_model", "lora_fan_in_fan_out", "lora_model_dir", "lora_on_cpu",
         "loraplus_lr_embedding", "loraplus_lr_ratio", "low_cpu_mem_usage", "mean_resizing_embeddings", "merge_lora",
         "merge_method", "min_sample_len", "model_type", "multipack_real_batches", "num_generation_samples",
-        "pad_to_multiple_of", "pad_to_sequence_len", "peft_init_lora_weights", "peft_use_rslora", "preprocess_iterable",
+        "pad_to_multiple_of", "pad_to_sequence_len", "peft_init_lora_weights", "preprocess_iterable",
         "pretrain_multipack_attn", "pretrain_multipack_buffer_size", "push_dataset_to_hub",
         "resize_token_embeddings_to_32x", "revision_of_model", "roundup_power2_divisions", "sample_packing_bin_size",
         "sample_packing_eff_est", "sample_packing_group_size", "sample_packing_mp_start_method",
@@ -48,11 +48,11 @@ FEATURES = hf.FEATURES | frozenset(
         "context_parallel_size", "cut_cross_entropy", "deepcompile", "dp_replicate_size", "dp_shard_size",
         "fix_untrained_tokens", "flash_attn_cross_entropy", "flash_attn_fuse_mlp", "flash_attn_rms_norm",
         "flash_optimum", "flex_attention", "fp32_norms", "fp8", "freeze_mm_modules", "fsdp_config", "fsdp_version",
-        "gptq", "layer_offloading", "loftq_config", "lora_embedding_kernel", "lora_mlp_kernel", "lora_modules_to_save",
-        "lora_o_kernel", "lora_qkv_kernel", "lora_rank_pattern", "lora_target_parameters", "max_packed_sequence_len",
+        "gptq", "layer_offloading", "loftq_config", "lora_embedding_kernel", "lora_mlp_kernel",
+        "lora_o_kernel", "lora_qkv_kernel", "max_packed_sequence_len",
         "noisy_embedding_alpha", "overrides_of_model_config", "overrides_of_model_kwargs", "peft",
-        "peft_layer_replication", "peft_layers_to_transform", "peft_trainable_token_indices", "peft_use_dora",
-        "plugins", "pretraining_dataset", "qat", "quantization", "quantize_moe_experts", "reinit_weights", "relora",
+        "peft_layer_replication", "peft_layers_to_transform",
+        "plugins", "pretraining_dataset", "qat", "quantization", "quantize_moe_experts", "relora",
         "rope_scaling", "s2_attention", "sage_attention", "scaling_softmax", "selective_checkpointing",
         "sequence_parallel_degree", "shrink_embeddings", "tensor_parallel_size", "tiled_mlp", "unfrozen_parameters",
         "unsloth_cross_entropy_loss", "unsloth_lora_mlp", "unsloth_lora_o", "unsloth_lora_qkv", "use_eaft",
@@ -85,6 +85,8 @@ def read(values: Values) -> dict[str, Any]:
         "checkpointing": _checkpointing(values),
         "precision": _precision(values, quantization),
     }
+    if values.switch("reinit_weights"):
+        found["init"] = "random"
     if (scheduler := values.word("lr_scheduler")) is not None:
         found["scheduler"] = scheduler
     if values.switch("sample_packing"):
@@ -102,13 +104,20 @@ def _adapters(values: Values) -> dict[str, Any]:
         raise UsageError(f"adapter in {values.file} is {method!r}", hint="lplan prices lora, qlora and none")
     dropout = values.number("lora_dropout")
     every = values.switch("lora_target_linear")
-    named = values.modules("lora_target_modules", every="all-linear")
+    named = values.modules("lora_target_modules", every="all-linear", expressions=True)
     lora = {
         "rank": values.whole("lora_r"),
         "alpha": values.whole("lora_alpha"),
         "dropout": 0.0 if dropout is None else dropout,
         "target_modules": "all-linear" if every else named,
         "adapter_dtype": "base" if values.switch("peft_autocast_adapter_dtype") is False else None,
+        "target_parameters": values.listed("lora_target_parameters"),
+        "modules_to_save": values.listed("lora_modules_to_save"),
+        "trainable_tokens": values.tokens("peft_trainable_token_indices"),
+        "rank_pattern": values.patterns("lora_rank_pattern"),
+        "alpha_pattern": values.patterns("lora_alpha_pattern"),
+        "dora": values.toggle("peft_use_dora"),
+        "rslora": values.toggle("peft_use_rslora"),
     }
     four, eight = values.switch("load_in_4bit"), values.switch("load_in_8bit")
     # loaders/model.py: nf4 with double quantization, always

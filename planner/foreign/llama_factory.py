@@ -31,7 +31,7 @@ HARMLESS = hf.HARMLESS | frozenset(
         "preprocessing_batch_size", "preprocessing_num_workers", "preserve_thinking", "print_param_status",
         "quantization_device_map", "repetition_penalty", "skip_special_tokens", "split_special_tokens", "streaming",
         "temperature", "template", "tokenized_path", "tool_format", "top_k", "top_p", "train_on_prompt",
-        "use_fast_tokenizer", "use_kv_cache", "use_reentrant_gc", "use_rslora", "use_swanlab", "val_size",
+        "use_fast_tokenizer", "use_kv_cache", "use_reentrant_gc", "use_swanlab", "val_size",
     )
 )  # fmt: skip
 HARMLESS_PREFIXES = (
@@ -40,11 +40,11 @@ HARMLESS_PREFIXES = (
 )  # fmt: skip
 FEATURES = hf.FEATURES | frozenset(
     (
-        "add_special_tokens", "add_tokens", "additional_target", "enable_liger_kernel", "fp8",
+        "add_special_tokens", "add_tokens", "enable_liger_kernel", "fp8",
         "fp8_enable_fsdp_float8_all_gather", "freeze_language_model", "fsdp_config", "mixture_of_depths",
         "moe_aux_loss_coef", "new_special_tokens_config", "resize_vocab", "rope_scaling", "shift_attn",
-        "train_from_scratch", "upcast_layernorm", "upcast_lmhead_output", "use_adam_mini", "use_apollo",
-        "use_asft_loss", "use_badam", "use_dft_loss", "use_dora", "use_eaft_loss", "use_galore", "use_hyper_parallel",
+        "upcast_layernorm", "upcast_lmhead_output", "use_adam_mini", "use_apollo",
+        "use_asft_loss", "use_badam", "use_dft_loss", "use_eaft_loss", "use_galore", "use_hyper_parallel",
         "use_kt", "use_llama_pro", "use_mca", "use_megatron_bridge", "use_muon", "use_unsloth", "use_unsloth_gc",
         "use_v1_kernels",
     )
@@ -82,6 +82,8 @@ def read(values: Values) -> dict[str, Any]:
     }
     if (padding := _padding(values, stage, attention)) is not None:
         found["padding"] = padding
+    if values.switch("train_from_scratch"):
+        found["init"] = "random"
     if quantization:
         found["kbit_preparation"] = (
             False  # model_utils/checkpointing.py prepares by itself, and casts nothing
@@ -103,6 +105,9 @@ def _adapters(values: Values) -> dict[str, Any]:
         "alpha": values.whole("lora_alpha") or 2 * rank,
         "dropout": values.number("lora_dropout") or 0.0,
         "target_modules": targets,
+        "modules_to_save": values.listed("additional_target"),
+        "dora": values.toggle("use_dora"),
+        "rslora": values.toggle("use_rslora"),
     }
     quantization = _quantization(values)
     if kind == "full":

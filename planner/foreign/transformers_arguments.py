@@ -19,22 +19,22 @@ MARKERS = frozenset(
 FOREIGN: frozenset[str] = frozenset()
 HARMLESS = hf.HARMLESS | frozenset(
     (
-        "alpha_pattern", "assistant_only_loss", "auto_mapping", "bnb_4bit_quant_storage", "chat_template",
+        "assistant_only_loss", "auto_mapping", "bnb_4bit_quant_storage", "chat_template",
         "chat_template_path", "completion_only_loss", "datasets", "env", "eos_token", "eval_packing", "fan_in_fan_out",
         "fsdp_config", "inference_mode", "init_lora_weights", "lora_task_type", "megatron_core", "model_revision",
         "pad_to_multiple_of", "pad_token", "peft_version", "qalora_group_size", "revision", "router_aux_loss_coef",
-        "runtime_config", "shuffle_dataset", "task_type", "tokenizer_name_or_path", "truncation_mode", "use_rslora",
+        "runtime_config", "shuffle_dataset", "task_type", "tokenizer_name_or_path", "truncation_mode",
     )
 )  # fmt: skip
 HARMLESS_PREFIXES = hf.HARMLESS_PREFIXES
 FEATURES = hf.FEATURES | frozenset(
     (
-        "activation_offloading", "alora_invocation_tokens", "arrow_config", "bias", "corda_config",
+        "activation_offloading", "alora_invocation_tokens", "arrow_config", "corda_config",
         "ensure_weight_tying", "ephemeral_gpu_offload", "eva_config", "exclude_modules", "kasa_config",
-        "layer_replication", "layers_pattern", "layers_to_transform", "loftq_config", "lora_bias", "lora_ga_config",
-        "lora_modules_to_save", "lora_target_parameters", "megatron_config", "model_init_kwargs", "modules_to_save",
-        "monteclora_config", "padding_free", "rank_pattern", "target_parameters", "trainable_token_indices",
-        "use_bdlora", "use_dora", "use_qalora", "velora_config",
+        "layer_replication", "layers_pattern", "layers_to_transform", "loftq_config", "lora_ga_config",
+        "megatron_config", "model_init_kwargs",
+        "monteclora_config", "padding_free",
+        "use_bdlora", "use_qalora", "velora_config",
     )
 )  # fmt: skip
 
@@ -55,6 +55,7 @@ _DTYPES = {
     "float32": "fp32",
 }
 
+_BIASES = {"none": "none", "all": "all", "lora_only": "lora-only"}
 _FOUR_BITS = {"nf4": "nf4", "fp4": "nf4"}
 """Both are 4 bits and block scales: as large as each other."""
 
@@ -112,7 +113,18 @@ def _adapters(values: Values) -> dict[str, Any]:
         "rank": values.whole("lora_r", "r") or rank,
         "alpha": values.whole("lora_alpha") or alpha,
         "dropout": _or(values.number("lora_dropout"), dropout),
-        "target_modules": values.modules("lora_target_modules", "target_modules", every="all-linear"),
+        "target_modules": values.modules(
+            "lora_target_modules", "target_modules", every="all-linear", expressions=True
+        ),
+        "target_parameters": values.listed("lora_target_parameters", "target_parameters"),
+        "modules_to_save": values.listed("lora_modules_to_save", "modules_to_save"),
+        "trainable_tokens": values.tokens("trainable_token_indices"),
+        "rank_pattern": values.patterns("rank_pattern"),
+        "alpha_pattern": values.patterns("alpha_pattern"),
+        "dora": values.toggle("use_dora"),
+        "rslora": values.toggle("use_rslora"),
+        "lora_bias": values.toggle("lora_bias"),
+        "bias": values.choice("bias", of=_BIASES),
     }
     if not wanted:
         return {"method": "full", "quantization": bits}

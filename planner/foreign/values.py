@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...profiles.errors import UsageError
+from ..recipe import REGEX
 
 _T = TypeVar("_T")
 _OFF: tuple[Any, ...] = (None, False, 0, "", "none", "no", "off", "false")
@@ -107,10 +108,11 @@ class Values:
             self.not_understood(name)
         return found
 
-    def modules(self, *names: str, every: str) -> str | None:
+    def modules(self, *names: str, every: str, expressions: bool = False) -> str | None:
         """Target modules as lplan's text, with `every` as the format's word for all of them.
 
-        Patterns are not understood: a module's name is one word.
+        A text that is no names with commas between is a regular expression where the format hands texts to PEFT
+        (`expressions`), and not understood elsewhere: a module's name is one word.
         """
         name = next((name for name in names if self._data.get(name) is not None), None)
         found = self._take(names, _words, "a list of names")
@@ -118,10 +120,39 @@ class Values:
             return None
         if every in found:
             return "all-linear"
-        if not found or not all(_MODULE.fullmatch(word) for word in found):
+        if found and all(_MODULE.fullmatch(word) for word in found):
+            return ",".join(found)
+        if expressions and found and isinstance(self._data[name], str):
+            return f"{REGEX}{self._data[name].strip()}"
+        self.not_understood(name)
+        return None
+
+    def listed(self, *names: str) -> str | None:
+        """A list, or names with commas between, as lplan's text; None where it is empty."""
+        return ",".join(self._take(names, _words, "a list of names") or ()) or None
+
+    def tokens(self, *names: str) -> str | None:
+        """Token ids of the input embeddings; other layers' are not understood."""
+        name = next((name for name in names if self._data.get(name) is not None), None)
+        if name is not None and isinstance(self._data[name], Mapping):
             self.not_understood(name)
             return None
-        return ",".join(found)
+        return ",".join(self._take(names, _ids, "a list of token ids") or ()) or None
+
+    def patterns(self, *names: str) -> tuple[str, ...] | None:
+        """Whole numbers by regular expression, as lplan's texts."""
+
+        def convert(value: Any) -> tuple[str, ...]:
+            if not isinstance(value, Mapping) or any(_number(n) != int(_number(n)) for n in value.values()):
+                raise ValueError
+            return tuple(f"{pattern}={int(_number(n))}" for pattern, n in value.items())
+
+        return self._take(names, convert, "a mapping of expressions to whole numbers") or None
+
+    def toggle(self, *names: str) -> str | None:
+        """A switch as lplan's on or off."""
+        found = self.switch(*names)
+        return None if found is None else "on" if found else "off"
 
     def mapping(self, *names: str) -> Mapping[str, Any]:
         """A mapping, empty where there is none."""
@@ -162,6 +193,12 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, (str, int, float, bool)):
         return value
     raise ValueError
+
+
+def _ids(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(token, int) and token >= 0 for token in value):
+        raise ValueError
+    return tuple(str(int(token)) for token in value)
 
 
 def _words(value: Any) -> tuple[str, ...]:

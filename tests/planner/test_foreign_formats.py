@@ -383,7 +383,7 @@ def test_optimizers(read, name, optimizer):
         (TRAINER, {"attn_implementation": "flex_attention"}, "attention", {"attn_implementation": "flex_attention"}),
         (TRAINER, {"packing": False, "loss_type": "chunked_nll"}, "loss", {"loss_type": "chunked_nll"}),
         (TRAINER, {"deepspeed": {"zero": 3}}, None, {"deepspeed": ""}),
-        (TRAINER, {"use_dora": True, "use_peft": True}, None, {"use_dora": ""}),
+        (TRAINER, {"use_qalora": True, "use_peft": True}, None, {"use_qalora": ""}),
         (TRAINER, {"something_new": 1}, None, {"something_new": ""}),
         (AXOLOTL_LORA, {"lora_target_modules": ["layers.[0-3].q_proj"]}, "target_modules", {"lora_target_modules": ""}),
         (AXOLOTL_LORA, {"fsdp": ["full_shard"]}, None, {"fsdp": ""}),
