@@ -78,7 +78,7 @@ def _way(name: str, means: str, candidate: Candidate, price_per_hour: float | No
     estimate, recipe, time = candidate.estimate, candidate.recipe, candidate.time
     parts = estimate.peak.components
     state = sum(parts.get(part, 0) for part in _STATE)
-    item = 4 if recipe.adapts and recipe.adapter_dtype == "fp32" else _ITEM_BYTES[recipe.weights_dtype]
+    whole = _ITEM_BYTES[recipe.weights_dtype] * estimate.trainable_parameters
     return Way(
         name=name,
         means=means,
@@ -88,7 +88,7 @@ def _way(name: str, means: str, candidate: Candidate, price_per_hour: float | No
         state_bytes=state,
         rest_bytes=estimate.peak.peak.expected_bytes - parts.get("weights", 0) - state,
         trainable_parameters=estimate.trainable_parameters,
-        saved_bytes=item * estimate.trainable_parameters,
+        saved_bytes=parts.get("adapters", 0) if recipe.adapts else whole,
         step_s=time.step_s,
         total_s=time.total_s,
         cost=None if price_per_hour is None else time.total_s / 3600 * price_per_hour,

@@ -34,6 +34,8 @@ _TOGGLES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("adapter dtype", {"adapter_dtype": "base"}),
     ("dropout", {"dropout": 0.0}),
     ("target modules", {"target_modules": ALL_LINEAR}),
+    ("dora", {"dora": True}),
+    ("dora", {"dora": False}),
     ("method", {"method": "full"}),
     ("method", {"method": "qlora", "quantization": "nf4"}),
     ("method", {"method": "qlora", "quantization": "nf4-dq"}),

@@ -36,7 +36,7 @@ def recipe(tmp_path):
         (PEFT, {"use_dora": True, "use_rslora": True}, {"dora": True, "rslora": True}),
         (PEFT, {"modules_to_save": list(EMBEDDINGS)}, {"modules_to_save": EMBEDDINGS}),
         (PEFT, {"target_modules": r".*layers\.[0-3]\..*_proj"}, {"target_modules": (r"re:.*layers\.[0-3]\..*_proj",)}),
-        (PEFT, {"target_parameters": ["experts.down_proj"]}, {"target_parameters": ("experts.down_proj",), "dropout": 0}),
+        (PEFT, {"target_parameters": ["w.down_proj"]}, {"target_parameters": ("w.down_proj",), "dropout": 0}),
         (PEFT, {"rank_pattern": {"q_proj": 16}, "alpha_pattern": {"q_proj": 32}},
          {"rank_pattern": (("q_proj", 16),), "alpha_pattern": (("q_proj", 32),)}),
         (PEFT, {"rank_pattern": {}, "alpha_pattern": {}, "modules_to_save": None}, {"rank_pattern": ()}),
