@@ -88,7 +88,7 @@ class _Phases:
         extra = growth(name, self.recipe, self.footprint.layers, baseline)
         file_tensors = live.get("weights", 0) if self.mapped and name not in _MAPPED_BEFORE_USE else 0
         if self.mapped and name in _MAPPED_BEFORE_USE:
-            live.pop("weights", None)
+            live["weights"] = file_tensors = self._read(name)
         reclaimable = self._conversion_bytes() if name == "load" else 0
         runtime = baseline.anonymous_bytes + baseline.file_bytes + extra.anonymous_bytes + extra.file_bytes
         parts = {**live, "runtime": runtime + reclaimable}
@@ -121,6 +121,10 @@ class _Phases:
         if name == "wrap":
             return {"weights": kept["weights"], "adapters": kept["adapters"]}
         return kept
+
+    def _read(self, name: str) -> int:
+        """Mapped weights that a phase before the first step reads already."""
+        return self.footprint.peak(name, self.shape)["weights"] if name in self.footprint.phases else 0
 
     def _untied_bytes(self) -> int:
         """A model made in memory has a head of its own until it is tied to the embeddings."""

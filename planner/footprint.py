@@ -51,6 +51,7 @@ class Footprint:
     traced_layers: int
     target_modules: tuple[str, ...]
     phases: Mapping[str, tuple[Instant, ...]]
+    """The traced ones; and wrap, where base weights are read while adapters are added, with those weights."""
     work: Mapping[str, Linear]
     """FLOP, bytes or elements of one micro batch ("micro ...") and of one optimizer step ("optimizer ...")."""
     parameters: Linear

@@ -25,6 +25,26 @@ def is_added(name: str) -> bool:
     return _ADDED.search(f".{name}.") is not None
 
 
+def adapted_names(model: nn.Module) -> tuple[str, ...]:
+    """What the adapters of a wrapped model are on; nothing without adapters."""
+    config = getattr(model, "peft_config", None)
+    if not config:
+        return ()
+    modules, parameters = config["default"].target_modules, config["default"].target_parameters
+    names = (modules,) if isinstance(modules, str) else modules or ()
+    return (*sorted(names), *sorted(parameters or ()))
+
+
+def read_on_wrapping(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Names and weights of the base that PEFT reads to make what it adds: for DoRA's norms, for copies."""
+    for path, module in model.named_modules():
+        source = getattr(module, "original_module", None)
+        if getattr(module, "lora_variant", None):
+            source = module.base_layer
+        if isinstance(source, nn.Module):
+            yield from ((f"{path}.{name}", weight) for name, weight in source.named_parameters())
+
+
 def add_adapters(model: nn.Module, recipe: Recipe) -> nn.Module:
     """The model in PEFT's wrapper, adapters in their dtype.
 

@@ -10,11 +10,11 @@ from typing import Any
 from torch import nn
 
 from ...profiles.errors import LplanError, UsageError, first_line
-from ..footprint import Footprint, Linear, peaks
+from ..footprint import Footprint, Instant, Linear, peaks
 from ..polynomial import MONOMIALS, Shape, evaluate, plus, symbolize, term
 from ..recipe import Recipe
 from ..stream import REPEATED, NotPeriodicError, Stream, TracedStorage, check_extends
-from .adapters import is_added
+from .adapters import adapted_names, is_added, read_on_wrapping
 from .classify import blocks, name_components
 from .contents import experts_of
 from .cuda import scratch
@@ -244,6 +244,9 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         _require_one_pass(recording)
         check_extends(stream)
     found = peaks(stream, extends=not depth.whole)
+    phases = {name: found[name] for name in ("first step", "steady step", "evaluation")}
+    if read := {id(weight): (name, weight.nbytes) for name, weight in read_on_wrapping(model)}:
+        phases["wrap"] = (Instant({"weights": _count(read.values(), depth)}),)
     base = _unwrapped(model)
     embeddings, head = (as_built(module) for module in (base.get_input_embeddings(), head_of(base)))
     return Footprint(
@@ -251,8 +254,8 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         layers=depth.layers,
         period=depth.period,
         traced_layers=depth.traced,
-        target_modules=_target_modules(model),
-        phases={name: found[name] for name in ("first step", "steady step", "evaluation")},
+        target_modules=adapted_names(model),
+        phases=phases,
         work=total_work(recording.tracker, depth, recording.shape if shape is None else None),
         parameters=_count((size for size in parameter_sizes(model) if not is_added(size[0])), depth),
         trainable_parameters=_count(
@@ -281,15 +284,6 @@ def _unwrapped(model: nn.Module) -> Any:
     """The transformers model inside PEFT's, or the model itself."""
     inner = getattr(model, "get_base_model", None)
     return model if inner is None else inner()
-
-
-def _target_modules(model: nn.Module) -> tuple[str, ...]:
-    config = getattr(model, "peft_config", None)
-    if not config:
-        return ()
-    modules, parameters = config["default"].target_modules, config["default"].target_parameters
-    names = (modules,) if isinstance(modules, str) else modules or ()
-    return (*sorted(names), *sorted(parameters or ()))
 
 
 def _count(sizes: Iterable[tuple[str, int]], depth: Depth) -> Linear:
