@@ -15,7 +15,7 @@ from ..profiles.hardware import Budget, Gpu, Hardware, Limit
 from ..profiles.model import ModelProfile, WeightFiles
 from .estimate import ByteRange, CudaBytes, Estimate, PhaseEstimate
 from .events import Outcome, PhasePeak
-from .plan import DataReference, Decision, Plan, Rejected, Schedule, TimeEstimate
+from .plan import Advice, DataReference, Decision, Plan, Rejected, Schedule, TimeEstimate
 from .recipe import Recipe
 
 ESTIMATE_SCHEMA = "lplan.estimate/1"
@@ -92,6 +92,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "time": None if plan.time is None else asdict(plan.time),
         "schedule": asdict(plan.schedule),
         "data": None if plan.data is None else asdict(plan.data),
+        "guidance": [asdict(advice) for advice in plan.guidance],
         "replay": {
             "model": _model_document(model),
             "model_fingerprint": model_fingerprint(model),
@@ -210,6 +211,7 @@ def _plan(data: Mapping[str, Any]) -> Plan:
         ),
         time=None if time is None else TimeEstimate(**time),
         data=None if reference is None else DataReference(**reference),
+        guidance=tuple(Advice(**advice) for advice in data.get("guidance", ())),
     )
 
 

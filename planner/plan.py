@@ -63,6 +63,16 @@ class DataReference:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Advice:
+    """Something worth knowing before training: it warns, and changes nothing. `source` is who found it out."""
+
+    topic: str
+    text: str
+    reason: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """What `plan` chose and `fit-and-train` runs."""
 
@@ -72,6 +82,7 @@ class Plan:
     decisions: tuple[Decision, ...]
     time: TimeEstimate | None
     data: DataReference | None
+    guidance: tuple[Advice, ...] = ()
 
 
 def cost(plan: Plan, price_per_hour: float) -> float | None:

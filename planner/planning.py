@@ -12,6 +12,7 @@ from ..profiles.units import MIB, format_size
 from .aim import Aim
 from .deciding import decide
 from .estimating import Situation
+from .guidance import Case, advise
 from .kernels import on_gpu
 from .plan import DataReference, Plan
 from .pricer import Candidate
@@ -75,14 +76,22 @@ def make_plan(task: Task, data: DataReference | None, progress: Progress | None 
     """The plan of a task, with a reason for every choice."""
     found = search(task, progress)
     task = found.task
-    time = found.chosen.time
+    recipe, time = found.chosen.recipe, found.chosen.time
+    case = Case(
+        recipe=recipe,
+        schedule=task.schedule,
+        trainable_parameters=found.chosen.estimate.trainable_parameters,
+        steps=time.steps,
+        lengths=task.lengths,
+    )
     return Plan(
-        recipe=found.chosen.recipe,
+        recipe=recipe,
         schedule=replace(task.schedule, warmup_steps=warmup_steps(task, time.steps)),
         estimate=found.chosen.estimate,
         decisions=decide(task, found),
         time=time,
         data=data,
+        guidance=advise(case),
     )
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..planner.data_report import Cut, DataReport, Finding, LabelCount, LengthBin, PaddingWaste, WorstBatch
 from .style import ANONYMOUS, FULL, GOOD, MUTED, SEPARATOR, STRONG, Adaptive, ruled_table
-from .wording import bullets, joined, percent
+from .wording import bullets, joined, percent, sentence
 
 _WIDEST_BAR = 60
 _ENDS = 3
@@ -132,9 +132,5 @@ def _findings(findings: Sequence[Finding]) -> RenderableType:
         )
     return bullets(
         f"{len(findings)} to look at",
-        [f"{finding.text}. {_sentence(finding.reason)}" for finding in findings],
+        [f"{finding.text}. {sentence(finding.reason)}" for finding in findings],
     )
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."

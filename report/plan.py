@@ -8,11 +8,11 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..planner.plan import Decision, Plan, TimeEstimate, cost
+from ..planner.plan import Advice, Decision, Plan, TimeEstimate, cost
 from ..profiles.units import format_size
 from .estimate import budget_line, header, peak_bar, verdict
 from .style import BAD, MUTED, STRONG, Adaptive, ruled_table
-from .wording import bullets, duration, rate
+from .wording import bullets, duration, rate, sentence
 
 
 def plan_view(plan: Plan, price_per_hour: float | None = None) -> RenderableType:
@@ -29,6 +29,9 @@ def plan_view(plan: Plan, price_per_hour: float | None = None) -> RenderableType
         if plan.time is not None:
             yield _time(plan.time, None if price_per_hour is None else cost(plan, price_per_hour))
         yield budget_line(plan.estimate)
+        if plan.guidance:
+            yield ""
+            yield _guidance(plan.guidance)
 
     return Adaptive(draw)
 
@@ -75,6 +78,11 @@ def _why(decision: Decision) -> Text:
 
 def _instead_of(decision: Decision) -> Text:
     return Text("\n".join(f"{other.value}: {other.reason}" for other in decision.rejected), style=MUTED)
+
+
+def _guidance(guidance: Sequence[Advice]) -> RenderableType:
+    lines = [f"{advice.text}. {sentence(advice.reason)} [{advice.source}]" for advice in guidance]
+    return bullets("worth knowing (nothing was changed for it)", lines)
 
 
 def _time(time: TimeEstimate, cost: float | None) -> Text:

@@ -166,6 +166,11 @@ def joined(parts: Sequence[str], width: int) -> str:
     return "\n".join(lines)
 
 
+def sentence(text: str) -> str:
+    """A clause with a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def bullets(title: str, lines: Iterable[str]) -> Table:
     """A titled list with hanging indents."""
     grid = Table.grid(padding=(0, 1))

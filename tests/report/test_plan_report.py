@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lplan.planner.plan import Decision, Rejected
+from lplan.planner.plan import Advice, Decision, Rejected
 from lplan.report.plan import no_plan_view, plan_view
 
 from .samples import CLOSEST, PLAN
@@ -46,3 +46,15 @@ def test_every_word_of_every_decision_is_shown(render, width):
 
 def test_no_plan_without_suggestions_has_no_empty_list(render):
     assert "what would make it fit" not in render(no_plan_view(CLOSEST, MISSES_BYTES, ()))
+
+
+def test_what_is_worth_knowing_comes_last_with_its_source(render):
+    advice = Advice(
+        topic="alpha", text="alpha 1 is low", reason="it scales", source="Hu 2021, arXiv:2106.09685"
+    )
+    shown = render(plan_view(replace(PLAN, guidance=(advice,)))).splitlines()
+    assert shown[-2:] == [
+        "worth knowing (nothing was changed for it)",
+        "• alpha 1 is low. It scales. [Hu 2021, arXiv:2106.09685]",
+    ]
+    assert "worth knowing" not in render(plan_view(PLAN))
