@@ -176,8 +176,9 @@ def _not_modelled(recipe: Recipe) -> tuple[str, ...]:
     return _NOT_MODELLED if recipe.allocator == "pinned" else (*_NOT_MODELLED, _DEFAULT_ALLOCATOR)
 
 
-def _on_the_gpu(recipe: Recipe, gpu: Gpu) -> list[str]:
-    attention = "transformers (eager)" if recipe.attention == "eager" else _KERNELS[recipe.kernel]
+def _on_the_gpu(recipe: Recipe, footprint: Footprint, gpu: Gpu) -> list[str]:
+    eager = "eager" in (recipe.attention, footprint.attention)
+    attention = "transformers (eager)" if eager else _KERNELS[recipe.kernel]
     capability = ".".join(map(str, gpu.capability))
     lines = [f"on {gpu.name} (compute capability {capability})", f"attention by {attention}"]
     if recipe.quantization != "none":
@@ -199,7 +200,7 @@ _KERNELS = {
 def _assumptions(recipe: Recipe, footprint: Footprint, situation: Situation) -> tuple[str, ...]:
     lines, model = [], situation.model
     if recipe.device == "cuda":
-        lines += _on_the_gpu(recipe, situation.hardware.gpus[0])
+        lines += _on_the_gpu(recipe, footprint, situation.hardware.gpus[0])
     elif recipe.init == "random":
         lines.append("weights are made in memory, not loaded")
     elif model.weights.format == "none":

@@ -69,6 +69,8 @@ class Footprint:
     """Sequence lengths on the same side of every attention window; None: no end."""
     stream: Stream | None = None
     """Every birth and death in order."""
+    attention: str | None = None
+    """transformers' implementation, where the model takes another than was asked for."""
 
     def holds(self, shape: Shape) -> bool:
         """Whether the graph of this shape is the one that was traced."""
@@ -108,6 +110,7 @@ class Footprint:
             "shape": None if self.shape is None else asdict(self.shape),
             "lengths": [self.shortest, self.longest],
             "stream": None if self.stream is None else self.stream.to_dict(),
+            **({} if self.attention is None else {"attention": self.attention}),
         }
 
 
@@ -133,6 +136,7 @@ def footprint_from_dict(data: Mapping[str, Any]) -> Footprint:
         shortest=shortest,
         longest=longest,
         stream=None if data["stream"] is None else Stream.from_dict(data["stream"]),
+        attention=data.get("attention"),
     )
 
 

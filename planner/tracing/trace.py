@@ -48,6 +48,8 @@ class _Recording:
     depth: Depth
     shape: Shape
     chunkable: bool
+    asked: str
+    """The recipe's attention."""
 
 
 def trace(
@@ -156,7 +158,7 @@ class _Tracer:
             step = TracedStep(model, self.recipe, shape, tracker)
             step.run()
         name_components(tracker)
-        return _Recording(tracker, model, self.depth, shape, step.logits_untouched)
+        return _Recording(tracker, model, self.depth, shape, step.logits_untouched, self.recipe.attention)
 
     def _model(self) -> nn.Module:
         """The wrapped model of the layers to trace. Raises NotPeriodicError where it is another with fewer layers."""
@@ -266,7 +268,13 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         chunkable=recording.chunkable,
         shape=shape,
         stream=stream,
+        attention=_instead(base.config, recording.asked),
     )
+
+
+def _instead(config: Any, asked: str) -> str | None:
+    """What a model computes attention with where it has no SDPA."""
+    return "eager" if asked == "sdpa" and getattr(config, "_attn_implementation", None) == "eager" else None
 
 
 def _require_one_pass(recording: _Recording) -> None:

@@ -1,9 +1,11 @@
 """Estimates and plans for GPUs, with the real tracing process, on a machine that has none."""
 
+import json
 import sys
 
 import pytest
 from fake_nvml import T4, FakeNvml
+from tiny_models import TINY_MODELS
 
 pytestmark = pytest.mark.usefixtures("real_tracing")
 
@@ -64,3 +66,10 @@ def test_this_machines_gpu_is_planned_for(lplan, model, monkeypatch):
     found = lplan("plan", "--model", model, "--loss", "full", "--json").document
     assert (found["recipe"]["device"], found["estimate"]["hardware"]["name"]) == ("cuda", "this-machine")
     assert found["time"]["tokens_per_s"] > 0
+
+
+def test_attention_is_named_as_the_model_computes_it(lplan, tmp_path):
+    """Gemma 2 caps its scores, which no fused kernel does: transformers gives it eager attention."""
+    (tmp_path / "config.json").write_text(json.dumps(TINY_MODELS["gemma2"]))
+    result = lplan("estimate", "--model", str(tmp_path), "--hardware", "t4")
+    assert "attention by transformers (eager)" in " ".join(result.out.split())
