@@ -14,6 +14,7 @@ from .commands.estimate import estimate
 from .commands.explain import explain_plan
 from .commands.export import export
 from .commands.fit_and_train import fit_and_train
+from .commands.fits import what_fits
 from .commands.models import models
 from .commands.plan import plan
 from .profiles.errors import LplanError
@@ -35,6 +36,7 @@ for _command in (
     fit_and_train,
     explain_plan,
     compare_ways,
+    what_fits,
     inspect,
     export,
     models,

@@ -85,13 +85,13 @@ def show_plan(task: Task | None, result: Plan, console: Console | None, price: f
 
 
 @contextmanager
-def patience(text: str) -> Iterator[Progress | None]:
+def patience(text: str, unit: str = "graphs") -> Iterator[Progress | None]:
     """Where someone watches: what is going on, and how far it is."""
     if not sys.stderr.isatty():
         yield None
         return
     with console(stderr=True).status(text) as status:
-        yield lambda done, of: status.update(f"{text}: {done} of {of} graphs")
+        yield lambda done, of: status.update(f"{text}: {done} of {of} {unit}")
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -13,7 +13,7 @@ from .cuda import context_bytes, surroundings
 from .cuda import spread as cuda_spread
 from .estimating import TRACED_PHASES, Situation
 from .footprint import Footprint
-from .polynomial import ZERO, Coefficients, function, plus, term
+from .polynomial import MONOMIALS, ZERO, Coefficients, function, minus, plus, term
 from .recipe import Recipe
 from .runtime import Spread, growth, spread
 
@@ -34,14 +34,17 @@ class LeastBytes:
         for phase in TRACED_PHASES:
             around = term("1", beside(phase, recipe, footprint, situation))
             found += [plus(live, around) for live in _totals(footprint, phase)]
-        self._live: list[Callable[[Sequence[float]], float]] = [
-            function(one) for one in found if not any(_exceeds(other, one) for other in found)
-        ]
+        first, *others = _largest(found)
+        self._first: Callable[[Sequence[float]], float] = function(first)
+        self._others = [function(one) for one in others]
         self._required = _required(recipe, situation)
 
     def live_bytes(self, values: Sequence[float]) -> int:
         """Expected bytes, at least."""
-        return int(max(live(values) for live in self._live))
+        most = self._first(values)
+        for live in self._others:
+            most = max(most, live(values))
+        return int(most)
 
     def at(self, values: Sequence[float]) -> int:
         """Required bytes, at least."""
@@ -58,8 +61,36 @@ def _totals(footprint: Footprint, phase: str) -> list[Coefficients]:
     return totals
 
 
+_AT_LEAST = {
+    "BS2": ("BS", "S2", "B", "S", "1"),
+    "BS": ("B", "S", "1"),
+    "S2": ("S", "1"),
+    "B": ("1",),
+    "S": ("1",),
+    "N": ("K",),
+}
+"""Monomials that are no larger than another one, for any shape."""
+
+
 def _exceeds(one: Coefficients, other: Coefficients) -> bool:
-    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+    """Whether one is no smaller than the other for any shape: what it has more of a monomial may stand for less of a
+    smaller one."""
+    left = dict(zip(MONOMIALS, minus(one, other), strict=True))
+    for name, smaller in _AT_LEAST.items():
+        for less in smaller:
+            moved = max(0, min(left[name], -left[less]))
+            left[name] -= moved
+            left[less] += moved
+    return all(value >= 0 for value in left.values())
+
+
+def _largest(found: Sequence[Coefficients]) -> list[Coefficients]:
+    """Those that no other one exceeds."""
+    kept: list[Coefficients] = []
+    for one in found:
+        if not any(_exceeds(other, one) for other in kept):
+            kept = [other for other in kept if not _exceeds(one, other)] + [one]
+    return kept
 
 
 def _beside_cpu(phase: str, recipe: Recipe, footprint: Footprint, situation: Situation) -> int:

@@ -106,7 +106,7 @@ class Pricer:
         if refused is not None:
             return refused
         assert isinstance(footprint, Footprint)
-        clock, _ = self._compiled(recipe, footprint)
+        clock, _ = self.compiled(recipe, footprint)
         step_s = clock.step_s(self._mean_values(recipe), recipe.accumulation)
         time = time_of(recipe, step_s, self.task.lengths, self.task.schedule)
         return Candidate(recipe, make_estimate(recipe, footprint, self.situation), time)
@@ -118,11 +118,12 @@ class Pricer:
         if refused is not None:
             return refused
         assert isinstance(footprint, Footprint)
-        clock, least = self._compiled(recipe, footprint)
+        clock, least = self.compiled(recipe, footprint)
         step_s = clock.step_s(self._mean_values(recipe), recipe.accumulation)
         return Bound(step_s, least.at(shape_of(recipe).values()) if traced else 0, traced)
 
-    def _compiled(self, recipe: Recipe, footprint: Footprint) -> tuple[StepClock, LeastBytes]:
+    def compiled(self, recipe: Recipe, footprint: Footprint) -> tuple[StepClock, LeastBytes]:
+        """Time and least memory of a graph as functions of the shape."""
         key = (id(footprint), recipe.allocator, recipe.length_buckets)
         found = self._graphs.get(key)
         if found is None:

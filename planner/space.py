@@ -102,11 +102,11 @@ def _by_length(task: Task) -> Iterator[Task]:
         yield task
         return
     context = context_length(task.situation.model.config) or _USUAL_CONTEXT
-    for length in _ladder(context):
+    for length in ladder(context):
         yield replace(task, start=replace(task.start, seq_len=length, supervised_len=length))
 
 
-def _ladder(longest: int) -> list[int]:
+def ladder(longest: int) -> list[int]:
     step = at = _LENGTH_STEP
     lengths = []
     while at <= longest:

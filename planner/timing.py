@@ -66,11 +66,14 @@ class _Part:
             else:
                 per = _per_unit_s(rates, kind)
                 constant = [c + per * a for c, a in zip(constant, amount, strict=True)]
-        self._constant = function(constant)
+        self._fixed_s = constant[0]
+        self._constant = function(constant) if any(constant[1:]) else None
 
     def seconds(self, values: Sequence[float]) -> float:
-        rows = values[_ROWS]
-        return self._constant(values) + sum(amount(values) / rate(rows) for amount, rate in self._bent)
+        seconds = self._fixed_s if self._constant is None else self._constant(values)
+        for amount, rate in self._bent:
+            seconds += amount(values) / rate(values[_ROWS])
+        return seconds
 
 
 def _rate(rates: Rates, kind: str, dtype: str, width: int) -> Callable[[float], float]:
