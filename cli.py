@@ -11,6 +11,7 @@ from .commands.compare import compare_ways
 from .commands.data import inspect
 from .commands.doctor import doctor
 from .commands.estimate import estimate
+from .commands.evaluate import evaluate
 from .commands.explain import explain_plan
 from .commands.export import export
 from .commands.fit_and_train import fit_and_train
@@ -34,6 +35,7 @@ for _command in (
     estimate,
     plan,
     fit_and_train,
+    evaluate,
     explain_plan,
     compare_ways,
     what_fits,

@@ -17,6 +17,7 @@ from ..planner.estimating import is_mapped
 from ..planner.events import Event, Outcome
 from ..planner.plan import Plan
 from ..planner.recipe import Device
+from .evaluation.of_run import prepare_short
 from .job import DeviceBudget, Job, TokenFile
 from .limit import ON_A_GPU, STRATEGIES
 from .prepare import Prepared
@@ -59,6 +60,7 @@ def run_plan(plan: Plan, data: Prepared, folder: RunFolder, on_event: Callable[[
     write_plan(plan, folder.plan)
     TokenFile(folder.path, "train").write(data.train)
     TokenFile(folder.path, "validation").write(data.validation)
+    prepare_short(plan.data, model, folder.path)
     Job(
         model=None if recipe.init == "random" else str(model.location),
         config=model.config,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
 
     from ..planner.tracing.model import wrap
     from .batches import TokenDataset
+    from .evaluation.of_run import evaluate_briefly
     from .loading import load_base
     from .training import PlannedTrainer, Reporter
 
@@ -57,7 +59,9 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     )
     trainer.add_callback(reporter)
     reporter.trainer = trainer
+    began_s = time.monotonic()
     trainer.train()
+    trained_s = time.monotonic() - began_s
     if len(held_out) and not stop_asked:
         channel.phase("evaluation")
         loss = trainer.evaluate()["eval_loss"]
@@ -65,6 +69,10 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     channel.phase("save")
     save(model, folder / "adapter")
     channel.note(f"{_alive(model)}adapter saved")
+    if not stop_asked:
+        channel.phase("evaluation")
+        if told := evaluate_briefly(folder, model, job, trained_s):
+            channel.note(told)
     channel.phase_peak()
 
 

@@ -43,7 +43,7 @@ def test_every_listed_task_is_found():
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("banking", "banking77"), ("xyz", "known tasks: banking77, none")]
+    ("name", "hint"), [("banking", "banking77"), ("xyz", "known tasks: banking77, banking77-intents, none")]
 )
 def test_an_unknown_task_is_a_usage_error_that_names_known_ones(name, hint):
     with pytest.raises(UsageError, match=repr(name)) as caught:

@@ -18,7 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-TASKS = ("banking77", "none")
+TASKS = ("banking77", "banking77-intents", "none")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
