@@ -10,7 +10,7 @@ from typing import Any, get_args
 import click
 
 from .planner.aim import Objective
-from .planner.recipe import Allocator, Bias, Optimizer, Precision, Quantization
+from .planner.recipe import Allocator, Bias, Offload, Optimizer, Precision, Quantization
 from .profiles.errors import UsageError
 from .profiles.units import parse_size
 
@@ -81,7 +81,7 @@ KNOBS = _options(
     _choice("--kbit-preparation", "on", "off", text="PEFT's casts before training on a quantized base."),
     _choice("--attention", "sdpa", "eager", "flash", text="Default: sdpa."),
     _choice("--loss", "full", "supervised", "chunked", text="Which logits exist at once."),
-    _choice("--offload", "none", "activations", "optimizer", "weights", text="For GPUs.", multiple=True),
+    _choice("--offload", "none", *get_args(Offload), text="To host memory, from a GPU.", multiple=True),
     _choice("--padding", "padded", "packed", "none", text="packed: in one row; none: equally long sequences."),
     _choice("--clipping", "on", "off", text="Of gradients, by their norm. Default: on."),
     _choice("--allocator", *get_args(Allocator), text="CPU: glibc's thresholds pinned; GPU: expandable segments."),

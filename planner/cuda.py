@@ -68,9 +68,18 @@ def gpu_rates(gpu: Gpu) -> Rates:
             "float32": single * share["float_attention"],
         },
         traffic_bytes_per_s=bandwidth * share["bandwidth"],
+        transfer_bytes_per_s=_transfer_bytes_per_s(gpu),
         random_elements_per_s=bandwidth * share["bandwidth"],
         op_s=share["op_s"],
     )
+
+
+def _transfer_bytes_per_s(gpu: Gpu) -> float:
+    """Between pinned host memory and the device, one way."""
+    row = _data()["transfer"]
+    rows = {tuple(map(int, name.split("."))): rate for name, rate in row["bytes_per_s_by_capability"].items()}
+    known = max((capability for capability in rows if capability <= gpu.capability), default=min(rows))
+    return float(row["share"] * rows[known])
 
 
 _ANY_SIZE = 1

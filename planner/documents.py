@@ -13,7 +13,7 @@ from typing import Any
 from ..profiles.errors import LplanError, UsageError
 from ..profiles.hardware import Budget, Gpu, Hardware, Limit
 from ..profiles.model import ModelProfile, WeightFiles
-from .estimate import ByteRange, CudaBytes, Estimate, PhaseEstimate
+from .estimate import ByteRange, CudaBytes, Estimate, HostBytes, PhaseEstimate
 from .events import Outcome, PhasePeak
 from .plan import Advice, DataReference, Decision, Plan, Rejected, Schedule, TimeEstimate
 from .recipe import Recipe
@@ -47,6 +47,7 @@ def estimate_document(estimate: Estimate) -> dict[str, Any]:
         "phases": [_phase_document(phase) for phase in estimate.phases],
         "peak": {"phase": peak.name, **asdict(peak.peak)},
         "cuda": _cuda_document(estimate),
+        "host": _host_document(estimate),
         "cpu": None if estimate.recipe.device == "cuda" else _cpu_document(estimate),
         "required_bytes": peak.required_bytes,
         "fits": estimate.fits,
@@ -58,6 +59,11 @@ def estimate_document(estimate: Estimate) -> dict[str, Any]:
 
 def _cuda_document(estimate: Estimate) -> dict[str, int] | None:
     found = [asdict(phase.cuda) for phase in estimate.phases if phase.cuda is not None]
+    return {name: max(phase[name] for phase in found) for name in found[0]} if found else None
+
+
+def _host_document(estimate: Estimate) -> dict[str, int] | None:
+    found = [asdict(phase.host) for phase in estimate.phases if phase.host is not None]
     return {name: max(phase[name] for phase in found) for name in found[0]} if found else None
 
 
@@ -78,6 +84,7 @@ def _phase_document(phase: PhaseEstimate) -> dict[str, Any]:
         "file_bytes": phase.file_bytes,
         "reclaimable_bytes": phase.reclaimable_bytes,
         "cuda": None if phase.cuda is None else asdict(phase.cuda),
+        "host": None if phase.host is None else asdict(phase.host),
     }
 
 
@@ -216,9 +223,14 @@ def _plan(data: Mapping[str, Any]) -> Plan:
 
 
 def _phase(data: Mapping[str, Any]) -> PhaseEstimate:
-    cuda = data.get("cuda")
+    cuda, host = data.get("cuda"), data.get("host")
     return PhaseEstimate(
-        **{**data, "peak": ByteRange(**data["peak"]), "cuda": None if cuda is None else CudaBytes(**cuda)}
+        **{
+            **data,
+            "peak": ByteRange(**data["peak"]),
+            "cuda": None if cuda is None else CudaBytes(**cuda),
+            "host": None if host is None else HostBytes(**host),
+        }
     )
 
 

@@ -43,6 +43,15 @@ class CudaBytes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HostBytes:
+    """What a GPU run keeps of its tensors in host memory, up to the end of a phase; the process itself is not in it."""
+
+    pinned_bytes: int
+    """As PyTorch takes it: in powers of two, and kept until the process ends."""
+    pageable_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PhaseEstimate:
     """One phase's peak. `components` are the parts at that instant and add up to `peak.expected_bytes`.
 
@@ -57,6 +66,8 @@ class PhaseEstimate:
     file_bytes: int = 0
     reclaimable_bytes: int = 0
     cuda: CudaBytes | None = None
+    host: HostBytes | None = None
+    """None where nothing is offloaded."""
 
     @property
     def required_bytes(self) -> int:

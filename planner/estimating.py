@@ -164,6 +164,7 @@ _NOT_MODELLED_ON_CUDA = (
     "scratch memory of kernels that torch allocates outside its caching allocator",
     "other programs' use of the GPU",
 )
+_HOST_ARITHMETIC = "the time of the optimizer's arithmetic on the host"
 _NOT_MODELLED = (
     "scratch memory inside math kernels beyond the measured constants",
     "other programs' use of the machine",
@@ -172,7 +173,8 @@ _NOT_MODELLED = (
 
 def _not_modelled(recipe: Recipe) -> tuple[str, ...]:
     if recipe.device == "cuda":
-        return _NOT_MODELLED_ON_CUDA
+        hosted = "optimizer" in recipe.offload
+        return (*_NOT_MODELLED_ON_CUDA, _HOST_ARITHMETIC) if hosted else _NOT_MODELLED_ON_CUDA
     return _NOT_MODELLED if recipe.allocator == "pinned" else (*_NOT_MODELLED, _DEFAULT_ALLOCATOR)
 
 
@@ -183,11 +185,18 @@ def _on_the_gpu(recipe: Recipe, footprint: Footprint, gpu: Gpu) -> list[str]:
     lines = [f"on {gpu.name} (compute capability {capability})", f"attention by {attention}"]
     if recipe.quantization != "none":
         lines.append(f"linears quantized on loading to {recipe.quantization} (bitsandbytes)")
+    lines += [_OFFLOADED[word] for word in recipe.offload]
     if recipe.optimizer.startswith("paged"):
         lines.append("optimizer states are paged out of the GPU when it is full, and not counted")
     return lines
 
 
+_OFFLOADED = {
+    "activations": "all that is saved for backward waits in pinned host memory (torch's save_on_cpu)",
+    "checkpoints": "checkpoints wait in pinned host memory (transformers' activation checkpointing with offload)",
+    "optimizer": "AdamW runs on the host, on pinned gradients (torchao's CPUOffloadOptimizer)",
+    "weights": "frozen weights come from host memory for every forward pass (accelerate's cpu_offload)",
+}
 _PACKED = "a micro batch is one row, its sequences kept apart by their positions, all as long as the longest"
 _KERNELS = {
     "flash": "torch's flash kernel",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..profiles.hardware import Gpu
 from .caching_allocator import CachingAllocator, OutOfMemoryError
 from .cuda import context_bytes, spread, surroundings
 from .estimate import COMPONENTS, PHASES, ByteRange, CudaBytes, PhaseEstimate
 from .footprint import Footprint
+from .host import host_peaks
 from .polynomial import Shape
 from .recipe import Recipe
 from .simulation import CudaPeak, simulate
@@ -40,8 +41,12 @@ class CudaRun:
         fits = self._simulated(cautious)
         peaks = fits or self._simulated(limit) or self._simulated(None)
         assert peaks is not None
+        hosts = host_peaks(self.footprint, self.shape) if self.recipe.offload else {}
         return tuple(
-            self._phase(name, peaks.get(_SAME_AS.get(name, name)), context, fits is not None)
+            replace(
+                self._phase(name, peaks.get(_SAME_AS.get(name, name)), context, fits is not None),
+                host=hosts.get(_SAME_AS.get(name, name)),
+            )
             for name in PHASES
         )
 

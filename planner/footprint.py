@@ -175,6 +175,8 @@ def _live_at_births(stream: Stream, copies: int) -> dict[_Place, tuple[str, _Par
     seen: dict[_Place, tuple[str, _Parts]] = {}
     for happening in stream.happenings(copies):
         storage = stream.storages[happening.storage[0]]
+        if not storage.on_device:
+            continue
         before = live.get(storage.component, ZERO)
         live[storage.component] = (plus if happening.born else minus)(before, storage.size)
         if happening.born and happening.place is not None:

@@ -26,6 +26,8 @@ class Rates:
     traffic_bytes_per_s: float
     random_elements_per_s: float
     op_s: float
+    transfer_bytes_per_s: float | None = None
+    """Between host and device, one way at a time."""
     attention_flop_per_s: Mapping[str, float] | None = None
     """Of fused attention by dtype, where it differs from plain products."""
 

@@ -31,6 +31,7 @@ Attention = Literal["sdpa", "eager", "flash"]
 Kernel = Literal["cpu", "math", "efficient", "flash", "cudnn"]
 Loss = Literal["full", "supervised", "chunked"]
 Padding = Literal["padded", "packed", "none"]
+Offload = Literal["activations", "checkpoints", "optimizer", "weights"]
 Allocator = Literal["pinned", "default", "expandable"]
 Init = Literal["pretrained", "random"]
 Loop = Literal["trainer", "plain"]
@@ -70,7 +71,7 @@ ADAPTER_KNOBS = (
     "rank_pattern", "alpha_pattern", "rslora", "dora", "lora_bias", "bias",
 )  # fmt: skip
 """What says which weights are trained where the base is frozen."""
-_LISTS = ("target_modules", "target_parameters", "modules_to_save", "trainable_tokens")
+_LISTS = ("target_modules", "target_parameters", "modules_to_save", "trainable_tokens", "offload")
 _PATTERNS = ("rank_pattern", "alpha_pattern")
 _CHECKPOINTING = re.compile(r"none|full|every-([2-9]|[1-9]\d+)")
 
@@ -144,6 +145,9 @@ class Recipe:
     loop: Loop = "trainer"
     """trainer: Hugging Face's, which drops the model's outputs before backward; plain: a loop of one's own that
     holds them until the optimizer has stepped, and does not clip gradients."""
+    offload: tuple[Offload, ...] = ()
+    """What waits in host memory while a GPU trains: all that is saved for backward (torch's save_on_cpu), or of it the
+    checkpoints; optimizer states (torchao's CPUOffloadOptimizer); frozen weights (accelerate's cpu_offload)."""
     clipping: bool = True
     """Whether the gradients' norm is taken and clipped before every step."""
     allocator: Allocator = "pinned"
@@ -167,6 +171,9 @@ class Recipe:
             )
         if not self.target_modules and not self.target_parameters:
             raise UsageError("no target modules", hint="try --target-modules attention or all-linear")
+        for word in self.offload:
+            if word not in get_args(Offload):
+                raise UsageError(f"{word!r} cannot be offloaded", hint=f"of: {', '.join(get_args(Offload))}")
         self._check_patterns()
         require_supported(self)
 

@@ -76,6 +76,41 @@ _RULES: tuple[_Rule, ...] = (
         "take --optimizer adamw, adamw-fused, adafactor or sgd",
     ),
     (
+        lambda r: r.offload and r.device == "cpu",
+        "offloading is from a GPU to host memory, and a CPU trains in it",
+        "leave it out; weights stay pages of their file where --precision is the file's",
+    ),
+    (
+        lambda r: "checkpoints" in r.offload and r.checkpointing == "none",
+        "there are no checkpoints to offload",
+        "add --checkpointing full, or take --offload activations",
+    ),
+    (
+        lambda r: {"activations", "checkpoints"} <= set(r.offload),
+        "checkpoints are among the activations",
+        "take one of them",
+    ),
+    (
+        lambda r: "optimizer" in r.offload and r.optimizer not in ("adamw", "adamw-fused"),
+        "the optimizer that runs on the host is AdamW (torchao's CPUOffloadOptimizer)",
+        "take --optimizer adamw, or paged-adamw without --offload optimizer",
+    ),
+    (
+        lambda r: "optimizer" in r.offload and (r.clipping or r.precision.startswith("fp16")),
+        "gradients are on the host before they could be clipped or unscaled (torchao's CPUOffloadOptimizer)",
+        "take --clipping off and --precision bf16",
+    ),
+    (
+        lambda r: "weights" in r.offload and (r.method != "lora" or r.checkpointing != "full"),
+        "offloaded weights come back for every forward pass: they must be frozen, and no saved tensor may keep them",
+        "take --method lora with --checkpointing full",
+    ),
+    (
+        lambda r: "weights" in r.offload and (r.dora or r.modules_to_save or r.target_parameters or r.bias != "none"),
+        "accelerate's offloaded modules hold no weights between forward passes: DoRA, copies and experts read them there",
+        "take plain LoRA",
+    ),
+    (
         lambda r: (r.allocator == "pinned") > (r.device == "cpu"),
         "the pinned allocator is the C library's, for CPUs",
         "take --allocator default or expandable",

@@ -19,11 +19,6 @@ _USUAL_LENGTH = 512
 _KNOBS = frozenset(field.name for field in fields(Recipe))
 _SWITCHES = ("input_casting", "kbit_preparation", "rslora", "dora", "lora_bias", "clipping")
 _TIMING = frozenset(field.name for field in fields(Schedule))
-_NOT_YET: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "offload": dict.fromkeys(
-        ("activations", "optimizer", "weights"), ("offloading is not planned yet", "none")
-    ),
-}
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 _TABLES = frozenset(
     ("biogpt", "codegen", "ctrl", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "openai-gpt", "opt")
@@ -53,11 +48,12 @@ def make_request(
     understood besides Recipe's own; `usual` are a task's defaults. Every token carries loss until
     `fit_to_data` knows better. Raises UsageError for what cannot be, or is not available on the device.
     """
-    _refuse_unavailable(asked)
     given = {name: _parsed(name, value) for name, value in asked.items() if value not in (None, ())}
     given |= _quantization(given)
     if given.get("target_parameters"):
         given = {"dropout": 0.0, **given}
+    if "optimizer" in given.get("offload", ()):
+        given = {"clipping": False, **given}
     start = replace(
         Recipe(threads=max(1, hardware.cores), seq_len=_USUAL_LENGTH, **_usual_on(device, hardware)),
         **_of(usual or {}, _KNOBS),
@@ -191,12 +187,3 @@ def _with_batch(recipe: Recipe, usual: Recipe, effective: int | None, *, batch_g
         )
     batch = next(size for size in range(min(batch, effective), 0, -1) if effective % size == 0)
     return replace(recipe, batch_size=batch, accumulation=effective // batch)
-
-
-def _refuse_unavailable(asked: Mapping[str, Any]) -> None:
-    for knob, values in _NOT_YET.items():
-        value = asked.get(knob)
-        for word in value if isinstance(value, tuple) else (value,):
-            if word in values:
-                why, others = values[word]
-                raise UsageError(f"--{knob} {word} is not available: {why}", hint=f"take {others}")

@@ -85,6 +85,7 @@ PARSERS: Mapping[str, Callable[[Any], tuple[Any, ...]]] = {
     "trainable_tokens": tokens,
     "rank_pattern": patterns("--rank-pattern"),
     "alpha_pattern": patterns("--alpha-pattern"),
+    "offload": lambda words: tuple(sorted({*words} - {"none"})),
 }
 """By knob: from the text, or texts, of its flag."""
 

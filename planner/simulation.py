@@ -53,7 +53,7 @@ class _Run:
         for storage in stream.storages:
             if storage.size not in evaluated:
                 evaluated[storage.size] = evaluate(storage.size, values)
-        self.sizes = [evaluated[storage.size] for storage in stream.storages]
+        self.sizes = [evaluated[s.size] if s.on_device else 0 for s in stream.storages]
         self.stream, self.around, self.allocator = stream, around, allocator
         names = dict.fromkeys((*(storage.component for storage in stream.storages), WORKSPACE))
         self.number = {name: index for index, name in enumerate(names)}

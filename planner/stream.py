@@ -15,6 +15,8 @@ from .polynomial import Coefficients
 
 FIRST, REPEATED, LAST = 0, 1, 2
 OUTSIDE = -1
+PINNED, PAGEABLE = "pinned host memory", "pageable host memory"
+"""Components of storages that are not on the device."""
 Instance = tuple[int, int]
 """A storage's index in the trace and the copy of the repeated unit it belongs to (0 elsewhere)."""
 Entry = tuple[str, str, int, int, bool]
@@ -27,6 +29,11 @@ class TracedStorage:
 
     size: Coefficients
     component: str
+
+    @property
+    def on_device(self) -> bool:
+        """Whether it takes memory of the device that trains."""
+        return self.component not in (PINNED, PAGEABLE)
 
 
 @dataclass(frozen=True, slots=True)

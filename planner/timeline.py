@@ -37,7 +37,7 @@ def timeline(footprint: Footprint, shape: Shape, stretches: int) -> Timeline:
     """The steady step's tensors, in at most `stretches` moments. Process and allocator are not in it."""
     assert footprint.stream is not None
     values = shape.values()
-    sizes = [evaluate(storage.size, values) for storage in footprint.stream.storages]
+    sizes = [evaluate(s.size, values) if s.on_device else 0 for s in footprint.stream.storages]
     live, resident = 0, None
     points: list[tuple[str, int]] = []
     for phase, stage, _, index, born in footprint.stream.schedule(footprint.extra_units + 1):

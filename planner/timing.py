@@ -84,6 +84,9 @@ def _rate(rates: Rates, kind: str, dtype: str, width: int) -> Callable[[float], 
 def _per_unit_s(rates: Rates, kind: str) -> float:
     if kind == "traffic":
         return 1 / rates.traffic_bytes_per_s
+    if kind == "transfer":
+        assert rates.transfer_bytes_per_s is not None
+        return 1 / rates.transfer_bytes_per_s
     return 1 / rates.random_elements_per_s if kind == "random" else rates.op_s
 
 

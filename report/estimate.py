@@ -107,6 +107,8 @@ def _totals(phases: Sequence[PhaseEstimate]) -> Iterator[Row]:
         "of it file-backed": (MUTED, lambda phase: phase.file_bytes),
         "of it reserved": (MUTED, lambda phase: phase.cuda.reserved_bytes if phase.cuda else 0),
         "allocated": (MUTED, lambda phase: phase.cuda.allocated_bytes if phase.cuda else 0),
+        "on the host, pinned": (MUTED, lambda phase: phase.host.pinned_bytes if phase.host else 0),
+        "on the host": (MUTED, lambda phase: phase.host.pageable_bytes if phase.host else 0),
     }
     for label, (style, value) in values.items():
         if not any(value(phase) for phase in phases):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from ..recipe import Recipe
 from ..stream import NotPeriodicError
 from .depth import Depth
 from .loading import layer_of
@@ -37,6 +38,12 @@ class Stack:
 
     def __init__(self, model: nn.Module, layers: nn.ModuleList) -> None:
         self.kinds, self.outside = layer_kinds(layers), outside(model, layers)
+
+    def kinds_under(self, recipe: Recipe) -> Sequence[Hashable]:
+        """The kinds of layers; what is saved of the first, whose input has no gradient, makes fewer copies on a host."""
+        if "activations" not in recipe.offload:
+            return self.kinds
+        return [("first", kind) if layer == 0 else kind for layer, kind in enumerate(self.kinds)]
 
     def require_same(self, model: nn.Module, layers: nn.ModuleList, depth: Depth) -> None:
         """Raise NotPeriodicError unless a model cut to `depth` differs in its number of layers only."""

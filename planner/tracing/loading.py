@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..recipe import Recipe
+from ..stream import PAGEABLE
 from .adapters import is_added
 from .quantized import QuantizedLinear
 from .tracker import StorageTracker
@@ -35,7 +36,12 @@ class Loading:
         self.layer = None
         for name, tensor in named:
             self._enter(phase, component, name)
-            self.tracker.adopt([tensor], component, layer_of(name))
+            self.tracker.adopt([tensor], self._home(tensor, component), layer_of(name))
+
+    def _home(self, tensor: Tensor, component: str) -> str:
+        """Where a tensor waits: accelerate's cpu_offload leaves buffers on the device."""
+        hosted = "weights" in self.recipe.offload and isinstance(tensor, nn.Parameter)
+        return PAGEABLE if hosted and not tensor.requires_grad else component
 
     def _load_quantized(self) -> None:
         """Each linear in 16 bits, then packed, then without the 16 bits; what else there is in 16 bits."""

@@ -84,7 +84,9 @@ def wrap(model: nn.Module, recipe: Recipe) -> nn.Module:
         quantize(model, recipe)
     if recipe.checkpoint_period:
         model.activation_checkpointing_enable(  # type: ignore[operator]
-            activation_checkpointing_kwargs={"use_reentrant": False}, every_n_layers=recipe.checkpoint_period
+            activation_checkpointing_kwargs={"use_reentrant": False},
+            every_n_layers=recipe.checkpoint_period,
+            offload="checkpoints" in recipe.offload,
         )
     model.train()
     return model

@@ -14,6 +14,7 @@ from ..recipe import Recipe
 from .loading import LOAD, Loading, layer_of
 from .model import decoder_layers
 from .objective import Objective, head_of, watch_logits
+from .offload import HostOptimizer, offloading, saving
 from .optimizers import make_optimizer
 from .tracker import StorageTracker
 
@@ -34,8 +35,8 @@ class TracedStep:
     def run(self) -> None:
         """Weights, two optimizer steps, one evaluation batch."""
         Loading(self.model, self.recipe, self.tracker).run()
-        optimizer = make_optimizer(self.trainable(), self.recipe)
-        with self.tracker, self._layer_marks():
+        optimizer = self._optimizer()
+        with offloading(self.model, self.recipe, self.tracker), self.tracker, self._layer_marks():
             for self.phase in OPTIMIZER_STEPS:
                 for _ in range(self.recipe.accumulation):
                     held = self._micro_batch()
@@ -43,6 +44,11 @@ class TracedStep:
                 held.clear()
             self.phase = "evaluation"
             self._evaluation()
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        if "optimizer" in self.recipe.offload:
+            return HostOptimizer(self.model, self.tracker)
+        return make_optimizer(self.trainable(), self.recipe)
 
     def trainable(self) -> list[nn.Parameter]:
         """Parameters with gradients, in the model's order."""
@@ -53,7 +59,8 @@ class TracedStep:
         self.tracker.enter(self.phase, "batch")
         batch = self._batch()
         self.tracker.enter(self.phase, "forward")
-        with autocast(self.recipe), kept_outputs(self.model, self.recipe) as held:
+        saved = saving(self.recipe, self.tracker)
+        with saved, autocast(self.recipe), kept_outputs(self.model, self.recipe) as held:
             loss = self.objective(self.model, batch)
         del batch
         loss.backward()
@@ -92,7 +99,8 @@ class TracedStep:
         optimizer.step()
         for name, parameter in self.model.named_parameters():
             states = [v for v in optimizer.state.get(parameter, {}).values() if isinstance(v, Tensor)]
-            self.tracker.adopt(states, "optimizer", layer_of(name))
+            if not isinstance(optimizer, HostOptimizer):
+                self.tracker.adopt(states, "optimizer", layer_of(name))
         self.tracker.enter(self.phase, "zero")
         optimizer.zero_grad(set_to_none=True)
 

@@ -61,7 +61,7 @@ def trace(
     """
     config = make_config(config_values, trust_remote_code=trust_remote_code)
     stack = _stack(config, recipe)
-    few = choose_depth(text_config(config), recipe.checkpoint_period, stack.kinds)
+    few = choose_depth(text_config(config), recipe.checkpoint_period, stack.kinds_under(recipe))
     if not few.whole:
         with suppress(NotPeriodicError):
             return _footprint_of(_Tracer(config, recipe, few, stack), shape)
@@ -78,7 +78,8 @@ def trace_whole(config_values: Mapping[str, Any], recipe: Recipe, shape: Shape) 
 def planned_depth(config_values: Mapping[str, Any], recipe: Recipe) -> Depth:
     """The layers that `trace` tries first."""
     config = make_config(config_values)
-    return choose_depth(text_config(config), recipe.checkpoint_period, _stack(config, recipe).kinds)
+    kinds = _stack(config, recipe).kinds_under(recipe)
+    return choose_depth(text_config(config), recipe.checkpoint_period, kinds)
 
 
 def _stack(config: Any, recipe: Recipe) -> Stack:

@@ -30,7 +30,7 @@ ESTIMATE = ("estimate", "--model", "tinyllama", "--ram", "8G")
         ([*ESTIMATE, "--method", "qlora"], "slower and no smaller in practice on a CPU", "--hardware t4"),
         ([*ESTIMATE, "--precision", "fp16"], "CPUs compute bf16 or fp32", "bf16-amp"),
         ([*ESTIMATE, "--quantization", "nf4"], "slower and no smaller in practice on a CPU", "--quantization none"),
-        ([*ESTIMATE, "--offload", "weights"], "--offload weights is not available", "take none"),
+        ([*ESTIMATE, "--offload", "weights"], "from a GPU to host memory", "leave it out"),
         (["plan", *ESTIMATE[1:], "--data", "demo", "--task", "banking7"], "no task called 'banking7'", "banking77"),
         (["fit-and-train"], "needs --model and --data, or --plan", "--data demo"),
         (["fit-and-train", "--model", "tinyllama"], "needs --model and --data", "--data demo"),

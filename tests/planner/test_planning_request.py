@@ -106,7 +106,7 @@ def test_target_modules_that_name_nothing(text):
         ({"attention": "flash"}, "needs a GPU"),
         ({"optimizer": "adamw-8bit"}, "kernels for GPUs"),
         ({"allocator": "expandable"}, "CUDA's"),
-        ({"offload": ("activations", "weights")}, "not planned yet"),
+        ({"offload": ("activations", "weights")}, "from a GPU to host memory"),
     ],
 )
 def test_what_a_cpu_has_not(asked, why):
