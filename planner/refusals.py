@@ -107,7 +107,7 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         lambda r: "weights" in r.offload and (r.dora or r.modules_to_save or r.target_parameters or r.bias != "none"),
-        "accelerate's offloaded modules hold no weights between forward passes: DoRA, copies and experts read them there",
+        "offloaded modules hold no weights between forward passes, where DoRA, copies and experts read them",
         "take plain LoRA",
     ),
     (

@@ -40,7 +40,7 @@ class Stack:
         self.kinds, self.outside = layer_kinds(layers), outside(model, layers)
 
     def kinds_under(self, recipe: Recipe) -> Sequence[Hashable]:
-        """The kinds of layers; what is saved of the first, whose input has no gradient, makes fewer copies on a host."""
+        """The kinds of layers; what is saved of the first, whose input has no gradient, makes fewer copies."""
         if "activations" not in recipe.offload:
             return self.kinds
         return [("first", kind) if layer == 0 else kind for layer, kind in enumerate(self.kinds)]

@@ -16,7 +16,7 @@ from .tracker import StorageTracker
 from .work import Work
 
 SMALLEST_OFFLOADED = 4096
-"""Parameters with fewer elements stay with an optimizer on the device (torchao's CPUOffloadOptimizer, `minimal_size`)."""
+"""Parameters with fewer elements stay with one on the device (torchao's CPUOffloadOptimizer, `minimal_size`)."""
 
 
 class SavedOnHost(torch.autograd.graph.saved_tensors_hooks):
