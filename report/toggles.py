@@ -10,8 +10,7 @@ from rich.text import Text
 from ..planner.toggles import Toggle
 from ..profiles.units import format_size
 from .style import BAD, GOOD, MUTED, ruled_table
-
-_SAME = 0.02
+from .wording import change
 
 
 def toggles_view(toggles: Sequence[Toggle]) -> RenderableType:
@@ -39,6 +38,6 @@ def _saving(saves_bytes: int) -> Text:
 def _time(ratio: float | None) -> Text:
     if ratio is None:
         return Text("?", style=MUTED)
-    if abs(ratio - 1) < _SAME:
-        return Text("the same", style=MUTED)
-    return Text(f"{ratio - 1:+.0%}".replace("%", " %"), style=BAD if ratio > 1 else GOOD)
+    text = change(ratio)
+    same = text[0] not in "+-"
+    return Text(text, style=MUTED if same else BAD if ratio > 1 else GOOD)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from io import StringIO
-from pathlib import Path
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import ConsoleOptions, RenderableType
 from rich.text import Text
 
 from ..planner.walk import Measure
-from ..profiles.errors import UsageError
 from ..profiles.units import format_size, gib
 from .style import BAD, GOOD, MUTED, STRONG, Adaptive, ruled_table
+from .wording import change
 
 _LEAST_BAR = 10
-_SAME = 0.02
 
 
 def walk_view(model: str, measures: Sequence[Measure], budget_bytes: int) -> RenderableType:
@@ -47,19 +44,6 @@ def walk_view(model: str, measures: Sequence[Measure], budget_bytes: int) -> Ren
     return Adaptive(draw)
 
 
-def save_svg(view: RenderableType, file: Path) -> None:
-    """The view as a picture. Raises UsageError where it cannot be written."""
-    console = Console(record=True, width=_PICTURE_WIDTH, file=StringIO())
-    console.print(view)
-    try:
-        console.save_svg(str(file), title="lplan")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {file}: {error.strerror}", hint="name another file by --svg"
-        ) from error
-
-
-_PICTURE_WIDTH = 110
 _TEXT = 70
 """Cells of the columns before the bar, at most."""
 
@@ -75,6 +59,5 @@ def _saving(measure: Measure) -> Text:
 def _time(ratio: float | None) -> Text:
     if ratio is None:
         return Text("")
-    if abs(ratio - 1) < _SAME:
-        return Text("the same", style=MUTED)
-    return Text(f"{ratio - 1:+.0%}".replace("%", " %"))
+    text = change(ratio)
+    return Text(text, style="" if text[0] in "+-" else MUTED)

@@ -52,6 +52,7 @@ _ENFORCED = {
     "watch": "watched by lplan, not enforced by the kernel",
     "none": "not enforced",
 }
+_SAME = 0.02
 
 
 def size_cell(size_bytes: int) -> str:
@@ -164,6 +165,11 @@ def joined(parts: Sequence[str], width: int) -> str:
         else:
             lines[-1] = longer
     return "\n".join(lines)
+
+
+def change(ratio: float) -> str:
+    """A ratio as what it changes: "+12 %", or "the same" within two percent."""
+    return "the same" if abs(ratio - 1) < _SAME else f"{ratio - 1:+.0%}".replace("%", " %")
 
 
 def sentence(text: str) -> str:
