@@ -19,6 +19,11 @@ def require_packages(recipe: Recipe) -> None:
             f"torch {torch} is a build for CPUs: it cannot use the GPU",
             hint="install one for CUDA (pytorch.org/get-started), or give --ram SIZE to train on the CPU",
         )
+    if {"optimizer", "weights"} & set(recipe.offload):
+        raise LplanError(
+            "an offloaded optimizer and offloaded weights are priced, and not run yet",
+            hint="take --offload activations or checkpoints",
+        )
     if _needs_bitsandbytes(recipe) and find_spec("bitsandbytes") is None:
         raise LplanError(
             "quantized weights and 8-bit or paged optimizers need the package bitsandbytes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..planner.recipe import Recipe
 from ..planner.tracing.objective import IGNORED, Objective
 from ..planner.tracing.step import autocast
 from .batches import TokenDataset, collator
@@ -119,7 +121,7 @@ class PlannedTrainer(Trainer):
         if self.objective.loss == "full" and not self.model_accepts_loss_kwargs:
             items = None
         self.loss_is_scaled_for_ga = items is not None
-        with autocast(self.job.recipe, self.job.recipe.device):
+        with _saved(self.job.recipe), autocast(self.job.recipe, self.job.recipe.device):
             loss = self.objective(model, inputs, items)
         return (loss, {}) if return_outputs else loss
 
@@ -135,6 +137,13 @@ class PlannedTrainer(Trainer):
         """Loss only: held-out logits are never gathered."""
         with torch.no_grad():
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+
+def _saved(recipe: Recipe) -> AbstractContextManager[Any]:
+    """Where the forward pass leaves what backward needs."""
+    if "activations" in recipe.offload:
+        return torch.autograd.graph.save_on_cpu(pin_memory=True)
+    return nullcontext()
 
 
 class Reporter(TrainerCallback):
