@@ -35,4 +35,5 @@ def compare_ways(
         rows = [asdict(way) for way in ways]
         print_json({"schema": "lplan.compare/1", "model": task.situation.model.id, "ways": rows})
     else:
-        console().print(compare_view(task.situation.model.id, ways, budget))
+        whole_run = data is not None or asked["max_steps"] is not None
+        console().print(compare_view(task.situation.model.id, ways, budget, whole_run=whole_run))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ class Way:
 
     name: str
     means: str
+    take_when: str
     peak_bytes: int
     fits: bool
     weights_bytes: int
@@ -33,8 +34,12 @@ class Way:
     """Adapters, gradients and optimizer states."""
     rest_bytes: int
     """Activations, logits, temporaries, the process."""
+    components: Mapping[str, int]
+    """Bytes at the peak by kind; they add up to it."""
     trainable_parameters: int
     saved_bytes: int
+    checkpoint_bytes: int
+    """What one checkpoint takes on disk: what is kept, and the optimizer's states."""
     step_s: float
     total_s: float
     cost: float | None
@@ -68,27 +73,38 @@ def _ways(task: Task) -> Iterator[tuple[str, str, Recipe]]:
             continue
 
 
-_SCRATCH = "no pretrained knowledge: for new languages and new domains only"
+_SCRATCH = "random weights learn everything: no pretrained knowledge"
 _FULL = "every weight is trained: the most freedom, and a whole model to keep"
-_LORA = "a small adapter over a frozen base: the usual choice; more rank, more freedom"
-_QLORA = "the same over a 4-bit base: where the base does not fit otherwise; slower, a little less exact"
+_LORA = "a small adapter over a frozen base; more rank, more freedom"
+_QLORA = "the same over a 4-bit base: slower, a little less exact"
+_WHEN = {
+    _SCRATCH: "no model knows the language or the domain, and there are billions of tokens",
+    _FULL: "the domain is far from the base's, there is much data, and it fits",
+    _LORA: "usual: instructions, tone, intents, one base with many adapters; more rank for more data",
+    _QLORA: "the base does not fit otherwise",
+}
 
 
 def _way(name: str, means: str, candidate: Candidate, price_per_hour: float | None) -> Way:
     estimate, recipe, time = candidate.estimate, candidate.recipe, candidate.time
     parts = estimate.peak.components
+    states = max(phase.components.get("optimizer", 0) for phase in estimate.phases)
     state = sum(parts.get(part, 0) for part in _STATE)
     whole = _ITEM_BYTES[recipe.weights_dtype] * estimate.trainable_parameters
+    saved = parts.get("adapters", 0) if recipe.adapts else whole
     return Way(
         name=name,
         means=means,
+        take_when=_WHEN[means],
         peak_bytes=estimate.peak.peak.expected_bytes,
         fits=candidate.fits,
         weights_bytes=parts.get("weights", 0),
         state_bytes=state,
         rest_bytes=estimate.peak.peak.expected_bytes - parts.get("weights", 0) - state,
         trainable_parameters=estimate.trainable_parameters,
-        saved_bytes=parts.get("adapters", 0) if recipe.adapts else whole,
+        components=dict(parts),
+        saved_bytes=saved,
+        checkpoint_bytes=saved + states,
         step_s=time.step_s,
         total_s=time.total_s,
         cost=None if price_per_hour is None else time.total_s / 3600 * price_per_hour,
