@@ -48,7 +48,7 @@ def make_request(
     understood besides Recipe's own; `usual` are a task's defaults. Every token carries loss until
     `fit_to_data` knows better. Raises UsageError for what cannot be, or is not available on the device.
     """
-    given = {name: _parsed(name, value) for name, value in asked.items() if value not in (None, ())}
+    given = {name: parsed(name, value) for name, value in asked.items() if value not in (None, ())}
     given |= _quantization(given)
     if given.get("target_parameters"):
         given = {"dropout": 0.0, **given}
@@ -169,7 +169,8 @@ def _of(values: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in names}
 
 
-def _parsed(name: str, value: Any) -> Any:
+def parsed(name: str, value: Any) -> Any:
+    """A knob's value as a Recipe has it, from the text or texts of a flag or a file."""
     if name in PARSERS and isinstance(value, (str, tuple)):
         return PARSERS[name](value)
     return value == "on" if name in _SWITCHES and isinstance(value, str) else value

@@ -65,9 +65,18 @@ def _adapters(job: ExportJob) -> dict[str, Any]:
         "lora_alpha": recipe.alpha,
         "lora_dropout": recipe.dropout,
     }
-    names = job.targets if isinstance(job.targets, list) else list(job.modules)
     everywhere = job.targets == "all-linear"
-    data |= {"lora_target_linear": True} if everywhere else {"lora_target_modules": names}
+    data |= {"lora_target_linear": True} if everywhere else {"lora_target_modules": job.targets}
+    more = {
+        "lora_target_parameters": list(recipe.target_parameters),
+        "lora_modules_to_save": list(recipe.modules_to_save),
+        "peft_trainable_token_indices": list(recipe.trainable_tokens),
+        "lora_rank_pattern": dict(recipe.rank_pattern),
+        "lora_alpha_pattern": dict(recipe.alpha_pattern),
+        "peft_use_dora": recipe.dora,
+        "peft_use_rslora": recipe.rslora,
+    }
+    data |= {name: value for name, value in more.items() if value}
     if recipe.quantization == "int8":
         # axolotl's qlora is 4 bits and nothing else
         data |= {"adapter": "lora", "load_in_8bit": True}

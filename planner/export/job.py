@@ -11,6 +11,7 @@ from ...profiles.units import format_size
 from ..foreign import hugging_face as hf
 from ..plan import Plan, Schedule
 from ..recipe import ADAPTER_KNOBS, ALL_LINEAR, ATTENTION, REGEX, Recipe
+from ..request import parsed
 
 MESSAGES = "train.jsonl"
 """Where scripts and configurations look for the data: JSON lines with a column `messages`."""
@@ -109,11 +110,8 @@ def _knobs(read: Mapping[str, Any]) -> dict[str, Any]:
     known.setdefault("adapter_dtype", "fp32")
     known.setdefault("precision", "the checkpoint's own")
     known["accumulation"] = known["effective_batch"] // known["batch_size"]
-    modules = known.get("target_modules")
-    if isinstance(modules, str):
-        every = {"all-linear": ALL_LINEAR, "attention": ATTENTION}
-        known["target_modules"] = every.get(modules, tuple(modules.split(",")))
-    return known
+    known = {name: parsed(name, value) for name, value in known.items()}
+    return {name: dict(value) if name.endswith("_pattern") else value for name, value in known.items()}
 
 
 def _agree(planned: Any, taken: Any) -> bool:

@@ -71,6 +71,12 @@ def _adapters(job: ExportJob) -> dict[str, Any]:
         "lora_dropout": recipe.dropout,
         "lora_target": "all" if job.targets == "all-linear" else ",".join(names),
     }
+    more = {
+        "additional_target": ",".join(recipe.modules_to_save),
+        "use_dora": recipe.dora,
+        "use_rslora": recipe.rslora,
+    }
+    data |= {name: value for name, value in more.items() if value}
     if recipe.quantization != "none":
         data |= {"quantization_bit": 8 if recipe.quantization == "int8" else 4, "quantization_method": "bnb"}
         data["double_quantization"] = recipe.quantization != "nf4"
