@@ -50,13 +50,11 @@ def make_request(
     """
     given = {name: parsed(name, value) for name, value in asked.items() if value not in (None, ())}
     given |= _quantization(given)
-    if given.get("target_parameters"):
-        given = {"dropout": 0.0, **given}
     if "optimizer" in given.get("offload", ()):
         given = {"clipping": False, **given}
     start = replace(
         Recipe(threads=max(1, hardware.cores), seq_len=_USUAL_LENGTH, **_usual_on(device, hardware)),
-        **_of(usual or {}, _KNOBS),
+        **{**_of(usual or {}, _KNOBS), **_without_dropout(given)},
     )
     recipe = replace(start, **_of(given, _KNOBS))
     recipe = _with_batch(recipe, start, given.get("effective_batch"), batch_given="batch_size" in given)
@@ -154,6 +152,11 @@ def _usual_on(device: Device, hardware: Hardware) -> dict[str, Any]:
         return {}
     precision = "bf16" if hardware.gpus and hardware.gpus[0].capability >= BF16_CAPABILITY else "fp16"
     return {"device": "cuda", "kernel": "efficient", "allocator": "default", "precision": precision}
+
+
+def _without_dropout(given: Mapping[str, Any]) -> dict[str, Any]:
+    """PEFT adapts parameters without dropout alone."""
+    return {"dropout": 0.0} if given.get("target_parameters") else {}
 
 
 def _quantization(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -211,3 +211,16 @@ def test_dora_and_copies_over_quantized_weights(precision: Any) -> None:
     assert found["activations"] > without["activations"]
     with pytest.raises(UsageError, match="quantized linears cannot be trained whole"):
         make_model(LLAMA, replace(recipe, modules_to_save=("down_proj",)), "meta")
+
+
+@pytest.mark.parametrize(
+    ("knobs", "expected"),
+    [
+        ({"dora": True}, 2 * (2 * WIDE * WIDE + 2 * WIDE * NARROW)),  # the norms of q, k, v, o
+        ({"modules_to_save": EMBEDDINGS}, 2 * VOCABULARY * WIDE),
+    ],
+)
+def test_wrapping_reads_weights_that_are_mapped_until_then(knobs: dict[str, Any], expected: int) -> None:
+    footprint = trace(LLAMA, Recipe(accumulation=1, **knobs).graph(), SHAPE)
+    assert footprint.peak("wrap", SHAPE) == {"weights": 2 * expected}  # bf16
+    assert "wrap" not in trace(LLAMA, Recipe(accumulation=1).graph(), SHAPE).phases
