@@ -16,6 +16,7 @@ from .commands.explain import explain_plan
 from .commands.export import export
 from .commands.fit_and_train import fit_and_train
 from .commands.fits import what_fits
+from .commands.history import calibrate, drift, history
 from .commands.models import models
 from .commands.plan import plan
 from .profiles.errors import LplanError
@@ -41,6 +42,9 @@ for _command in (
     what_fits,
     inspect,
     export,
+    history,
+    calibrate,
+    drift,
     models,
     doctor,
 ):

@@ -81,6 +81,7 @@ def _require_sources(model: str | None, plan_file: Path | None, asked: Mapping[s
 
 def _train(chosen: Plan, data: Prepared, folder: RunFolder, *, quiet: bool, as_json: bool) -> Outcome:
     from ..planner.documents import run_document
+    from ..planner.history import record_of, remember
     from ..report.live import view_for
     from ..report.run import run_table
     from ..report.summary import RunSummary
@@ -96,6 +97,7 @@ def _train(chosen: Plan, data: Prepared, folder: RunFolder, *, quiet: bool, as_j
 
         outcome = run_plan(chosen, data, folder, on_event)
     peaks = tuple(summary.peaks.values())
+    remember(record_of(chosen, peaks, outcome, folder.path, tokens_per_s=summary.tokens_per_s))
     if as_json:
         print_json(run_document(chosen, peaks, outcome, folder.path))
     elif not quiet:

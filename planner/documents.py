@@ -53,6 +53,7 @@ def estimate_document(estimate: Estimate) -> dict[str, Any]:
         "fits": estimate.fits,
         "assumptions": list(estimate.assumptions),
         "not_modelled": list(estimate.not_modelled),
+        "calibration": dict(estimate.offsets),
         "versions": dict(estimate.versions),
     }
 
@@ -246,6 +247,7 @@ def _estimate(data: Mapping[str, Any], replay: Mapping[str, Any], recipe: Recipe
         phases=tuple(_phase(phase) for phase in data["phases"]),
         assumptions=tuple(data["assumptions"]),
         not_modelled=tuple(data["not_modelled"]),
+        offsets=dict(data.get("calibration", {})),
         versions=data["versions"],
     )
 

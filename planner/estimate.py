@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..profiles.hardware import Budget, Hardware
 from ..profiles.model import ModelProfile
@@ -90,6 +90,8 @@ class Estimate:
     assumptions: tuple[str, ...]
     not_modelled: tuple[str, ...]
     versions: Mapping[str, str]
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    """Bytes that a calibration on this machine's own runs added to each phase (planner.calibration)."""
 
     @property
     def peak(self) -> PhaseEstimate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..profiles.hardware import Budget, Gpu, Hardware
 from ..profiles.model import ModelProfile
@@ -29,6 +29,8 @@ class Situation:
     budget: Budget
     baseline: Baseline
     versions: Mapping[str, str]
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    """What this machine's own runs add to each phase."""
 
 
 def shape_of(recipe: Recipe) -> Shape:
@@ -73,6 +75,7 @@ def make_estimate(recipe: Recipe, footprint: Footprint, situation: Situation) ->
         assumptions=_assumptions(recipe, footprint, situation),
         not_modelled=_not_modelled(recipe),
         versions=situation.versions,
+        offsets=situation.offsets if recipe.device == "cpu" else {},
     )
 
 
@@ -91,6 +94,7 @@ class _Phases:
             live["weights"] = file_tensors = self._read(name)
         reclaimable = self._conversion_bytes() if name == "load" else 0
         runtime = baseline.anonymous_bytes + baseline.file_bytes + extra.anonymous_bytes + extra.file_bytes
+        runtime += self.situation.offsets.get(name, 0)
         parts = {**live, "runtime": runtime + reclaimable}
         slack, doubtful = self._slack(name, live)
         if slack:
@@ -224,6 +228,8 @@ def _assumptions(recipe: Recipe, footprint: Footprint, situation: Situation) -> 
         lines.append(_PACKED)
     if footprint.shape is not None:
         lines.append("the graph depends on the batch shape: traced at this one")
+    if situation.offsets and recipe.device == "cpu":
+        lines.append("calibrated on this machine's own runs (lplan calibrate)")
     if recipe.adapts:
         lines.append(f"adapters on {', '.join(footprint.target_modules)}")
     return tuple(lines)

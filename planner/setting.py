@@ -13,6 +13,7 @@ from ..profiles.hardware import Budget, Hardware
 from ..profiles.machine import THIS_MACHINE, this_machine
 from ..profiles.named import find_hardware
 from ..profiles.units import format_size
+from .calibration import in_force
 from .cuda import gpu_rates
 from .estimating import Situation
 from .kernels import on_gpu
@@ -57,9 +58,20 @@ def understand(
     if for_run:
         require_packages(request.recipe)
     situation = Situation(
-        model=profile, hardware=hardware, budget=budget, baseline=libraries, versions=stack_versions()
+        model=profile,
+        hardware=hardware,
+        budget=budget,
+        baseline=libraries,
+        versions=stack_versions(),
+        offsets=_learned(hardware),
     )
     return request, situation
+
+
+def _learned(hardware: Hardware) -> Mapping[str, int]:
+    """What runs on this machine have taught about it; nothing about another."""
+    calibration = in_force() if hardware.name == THIS_MACHINE else None
+    return calibration.offsets if calibration is not None else {}
 
 
 def choose_machine(
