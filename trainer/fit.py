@@ -68,7 +68,7 @@ def run_plan(plan: Plan, data: Prepared, folder: RunFolder, on_event: Callable[[
         recipe=recipe,
         schedule=plan.schedule,
         pad_token_id=data.pad_token_id,
-        checkpoint_steps=_steps_per_epoch(plan, data),
+        checkpoint_steps=checkpoint_steps,
         device=_device(plan.estimate),
     ).write(folder.path)
     return supervise(

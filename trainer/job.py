@@ -36,7 +36,10 @@ class Job:
     schedule: Schedule
     pad_token_id: int
     checkpoint_steps: int
-    """Optimizer steps between checkpoints; 0 for none."""
+    """Optimizer steps between checkpoints; 0 for as often as time allows (trainer.training.Cadence)."""
+    order_batch: int | None = None
+    """The micro batch that the order of samples was drawn for, if it is not the recipe's own: a run that had
+    to become smaller keeps it."""
     device: DeviceBudget | None = None
     """None on a CPU."""
 

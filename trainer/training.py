@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +19,12 @@ from ..planner.tracing.objective import IGNORED, Objective
 from ..planner.tracing.step import autocast
 from .batches import TokenDataset, collator
 from .channel import Channel
+from .checkpoints import Checkpoint, write_checkpoint
 from .data.batching import LengthGroupedBatches
 from .job import Job
+from .training_state import read_progress, read_random, read_weights, write_progress, write_weights
 
+TRAINER_STATE_NAME = "trainer_state.json"
 _OPTIMIZERS = {
     "adamw": ("adamw_torch", None),
     "adamw-fused": ("adamw_torch_fused", None),
@@ -55,9 +60,7 @@ def training_arguments(job: Job, folder: str) -> TrainingArguments:
         seed=schedule.seed,
         logging_steps=1,
         logging_nan_inf_filter=False,
-        save_strategy="steps" if job.checkpoint_steps else "no",
-        save_steps=job.checkpoint_steps or 500,
-        save_total_limit=2,
+        save_strategy="no",
         report_to="none",
         disable_tqdm=True,
         use_cpu=recipe.device == "cpu",
@@ -75,6 +78,8 @@ class PlannedTrainer(Trainer):
         self.job = job
         self.objective = Objective(job.recipe.loss)
         self.tokens = 0
+        self.saving_s = 0.0
+        self.on_unsaved: Callable[[OSError], object] = lambda error: None
         super().__init__(
             model=model,
             args=training_arguments(job, folder),
@@ -89,7 +94,10 @@ class PlannedTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of similar lengths; the longest batch of the data set comes first."""
         self.batches = LengthGroupedBatches(
-            self.train_dataset.lengths(), self.job.recipe.batch_size, seed=self.job.schedule.seed
+            self.train_dataset.lengths(),
+            self.job.order_batch or self.job.recipe.batch_size,
+            seed=self.job.schedule.seed,
+            piece=self.job.recipe.batch_size,
         )
         return DataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=self.data_collator)
 
@@ -131,6 +139,45 @@ class PlannedTrainer(Trainer):
             scaler.unscale_(self.optimizer.optimizer)
         return super()._clip_grad_norm(model)
 
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Our own files instead of the Trainer's pickles; a full disk costs the checkpoint, not the run."""
+        began_s = time.monotonic()
+        try:
+            write_checkpoint(Path(self.args.output_dir), self.state.global_step, self._fill)
+        except OSError as error:
+            self.on_unsaved(error)
+        self.saving_s = time.monotonic() - began_s
+
+    def _fill(self, folder: Path) -> None:
+        write_weights(folder, self.model)
+        write_progress(folder, self.optimizer, self.lr_scheduler, self.accelerator.scaler)
+        state = copy.copy(self.state)
+        state.log_history = []
+        state.save_to_json(str(folder / TRAINER_STATE_NAME))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        read_weights(Path(resume_from_checkpoint), self.model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            read_progress(Path(checkpoint), self.optimizer, self.lr_scheduler, self.accelerator.scaler)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """Comes with the optimizer."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            read_random(Path(checkpoint))
+
+    def continue_from(self, checkpoint: Checkpoint) -> None:
+        """Train on from a checkpoint; one of a run whose steps are all done only gives its weights back."""
+        state = TrainerState.load_from_json(str(checkpoint.path / TRAINER_STATE_NAME))
+        if state.global_step < state.max_steps:
+            self.train(resume_from_checkpoint=str(checkpoint.path))
+            return
+        read_weights(checkpoint.path, self.model)
+        self.state = state
+
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[Tensor, None, None]:
@@ -146,6 +193,30 @@ def _saved(recipe: Recipe) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
+class Cadence:
+    """When a checkpoint is due: every so many steps if asked, else as often as costs less than a percent.
+
+    At most a minute of training is lost, or a hundred times what the last checkpoint took.
+    """
+
+    EVERY_S = 60.0
+    COST_SHARE = 0.01
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._last_s = time.monotonic()
+
+    def due(self, step: int, saving_s: float) -> bool:
+        """Whether to save after `step`; the last checkpoint took `saving_s`."""
+        if self._steps:
+            return step % self._steps == 0
+        now_s = time.monotonic()
+        if now_s - self._last_s < max(self.EVERY_S, saving_s / self.COST_SHARE):
+            return False
+        self._last_s = now_s
+        return True
+
+
 class Reporter(TrainerCallback):
     """Turns the Trainer's progress into events, and a signal into a clean stop."""
 
@@ -153,6 +224,8 @@ class Reporter(TrainerCallback):
         self.channel = channel
         self.stop_asked = stop_asked
         self.trainer: PlannedTrainer | None = None
+        self.cadence = Cadence(0)
+        self._first: int | None = None
         self._began_s = 0.0
         self._last: tuple[int, float] = (0, 0.0)
 
@@ -162,16 +235,22 @@ class Reporter(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._began_s = time.monotonic()
-        if state.global_step == 0:
-            self.channel.phase("first step")
+        if self._first is None:
+            self._first = state.global_step
+            self.channel.phase("steady step" if self._first else "first step")
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._last = (state.global_step, time.monotonic() - self._began_s)
         if state.global_step == 1:
             self.channel.phase("steady step")
+        assert self.trainer is not None
         if any(self.stop_asked):
             control.should_training_stop = True
-            control.should_save = True
+        control.should_save = (
+            control.should_training_stop
+            or state.global_step >= state.max_steps
+            or self.cadence.due(state.global_step, self.trainer.saving_s)
+        )
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import time
@@ -35,9 +36,10 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
 
     from ..planner.tracing.model import wrap
     from .batches import TokenDataset
+    from .checkpoints import newest_good
     from .evaluation.of_run import evaluate_briefly
     from .loading import load_base
-    from .training import PlannedTrainer, Reporter
+    from .training import Cadence, PlannedTrainer, Reporter
 
     job = Job.read(folder)
     torch.set_num_threads(job.recipe.threads)
@@ -59,8 +61,18 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     )
     trainer.add_callback(reporter)
     reporter.trainer = trainer
+    reporter.cadence = Cadence(job.checkpoint_steps)
+    checkpoint, damaged = newest_good(folder / "checkpoints")
+    for damage in damaged:
+        channel.note(damage)
+    trainer.on_unsaved = lambda error: _unsaved(channel, folder, trainer.state.global_step, error)
     began_s = time.monotonic()
-    trainer.train()
+    if checkpoint is None:
+        trainer.train()
+    else:
+        channel.note(f"continues after step {checkpoint.step}, from its checkpoint")
+        channel.phase("resume")
+        trainer.continue_from(checkpoint)
     trained_s = time.monotonic() - began_s
     if len(held_out) and not stop_asked:
         channel.phase("evaluation")
@@ -79,8 +91,24 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
 def save(model: Any, folder: Path) -> None:
     """Write the adapter, or the whole model after full fine-tuning, as safetensors; aside first, then renamed."""
     aside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(str(aside), safe_serialization=True)
+    shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
+
+
+def _unsaved(channel: Channel, folder: Path, step: int, error: OSError) -> None:
+    """A full disk costs the checkpoint, not the run; a run folder that is gone ends it."""
+    from .checkpoints import list_checkpoints
+
+    if not folder.is_dir():
+        raise LplanError(
+            f"the run folder {folder} was removed while the run was going on",
+            hint="what was learned is lost with it; start again with --output",
+        ) from error
+    kept = next((f"the one after step {good.step} stays" for good in list_checkpoints(folder / "checkpoints")), "")
+    why = error.strerror or str(error)
+    channel.note(f"no checkpoint after step {step}: {why}; {kept or 'there is none yet'}, and the run goes on")
 
 
 def _alive(model: Any) -> str:

@@ -19,23 +19,30 @@ class LengthGroupedBatches:
     The costliest batch (rows times longest) comes first, in every epoch: the peak of the run falls in its
     first step, and a run that survives that step does not die of a longer batch later. That one batch is
     therefore not in random order. Only one batch an epoch may be short; it never holds the longest sample
-    unless there are fewer samples than `batch_size`.
+    unless there are fewer samples than `batch_size`, and comes last.
+
+    `piece`, a divisor of `batch_size`, cuts each batch further: a run that had to become smaller sees the same
+    samples in the same optimizer steps as before.
 
     The order depends on lengths, batch size, seed and epoch alone. `set_epoch` gives the next epoch's.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int = 0) -> None:
+    def __init__(
+        self, lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int = 0, piece: int | None = None
+    ) -> None:
         self._lengths = lengths
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = epoch
+        self._piece = piece or batch_size
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle for this epoch from the next iteration on."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self._lengths) // self._batch_size)
+        full, rest = divmod(len(self._lengths), self._batch_size)
+        return full * (self._batch_size // self._piece) - (-rest // self._piece)
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = random.Random(f"{self._seed}/{self._epoch}")  # noqa: S311 - reproducible, not secret
@@ -44,8 +51,11 @@ class LengthGroupedBatches:
         rng.shuffle(batches)
         if batches:
             costliest = max(range(len(batches)), key=lambda i: self._cost(batches[i]))
-            yield batches.pop(costliest)
-        yield from batches
+            batches.insert(0, batches.pop(costliest))
+        batches.sort(key=lambda batch: len(batch) < self._batch_size)
+        for batch in batches:
+            for start in range(0, len(batch), self._piece):
+                yield batch[start : start + self._piece]
 
     def _mega_batches(self, order: Sequence[int]) -> Iterator[Sequence[int]]:
         """Runs of 50 batches; a remainder below one batch joins the last, so that it isn't left among itself."""
