@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ from .shared import console, planned, print_json, show_plan
 if TYPE_CHECKING:
     from ..planner.events import Outcome
     from ..planner.plan import Plan
-    from ..trainer.prepare import Prepared
     from ..trainer.run_folder import RunFolder
 
 
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 @click.option(
     "--plan", "plan_file", type=click.Path(path_type=Path), help="Replay a plan of lplan plan --output."
 )
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Continue the run of this folder from its last good checkpoint.",
+)
 @DATA
 @MACHINE
 @KNOBS
@@ -32,23 +38,38 @@ if TYPE_CHECKING:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="The run's folder. Default: runs/<date>-<model>."
 )
+@click.option(
+    "--checkpoint-steps",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="A checkpoint every N steps. Default: every minute, or rarer if that cost a percent of the time.",
+)
 @click.option("--quiet", is_flag=True, help="Say only how it ended.")
 @JSON
 def fit_and_train(
     model: str | None,
     trust_remote_code: bool,
     plan_file: Path | None,
+    resume: Path | None,
     output: Path | None,
+    checkpoint_steps: int | None,
     quiet: bool,
     as_json: bool,
     **asked: Any,
 ) -> None:
     """Plan, train inside the budget, watch, and report predicted against measured."""
-    from ..trainer.fit import reserved_folder
+    from ..trainer.fit import reserved_folder, resumable, resume_run, run_plan
     from ..trainer.replay import replay
     from ..trainer.run_folder import default_path
 
     silent = quiet or as_json
+    if resume is not None:
+        others = {"model": model, "plan": plan_file, "output": output, "checkpoint_steps": checkpoint_steps}
+        _require_alone("--resume", {**asked, **others})
+        chosen, folder = resumable(resume)
+        outcome = _train(chosen, folder, partial(resume_run, chosen, folder), quiet=quiet, as_json=as_json)
+        _raise_failure(outcome, folder)
+        return
     named = _require_sources(model, plan_file, asked)
     with reserved_folder(output or default_path(named)) as folder:
         if plan_file is None:
@@ -57,13 +78,21 @@ def fit_and_train(
             task, (chosen, data) = None, replay(plan_file, model, asked["data"], trust=trust_remote_code)
         show_plan(task, chosen, None if silent else console(stderr=True))
         assert data is not None
-        outcome = _train(chosen, data, folder, quiet=quiet, as_json=as_json)
-    if outcome.exit_code:
-        verdict = "interrupted: " if outcome.verdict == "interrupted" else ""
-        hint = outcome.hint or f"what there is of it is in {folder.path}"
-        error = LplanError(f"{verdict}{outcome.explanation}", hint=hint)
-        error.exit_code = outcome.exit_code
-        raise error
+        run = partial(run_plan, chosen, data, folder, checkpoint_steps=checkpoint_steps or 0)
+        outcome = _train(chosen, folder, run, quiet=quiet, as_json=as_json)
+    _raise_failure(outcome, folder)
+
+
+def _raise_failure(outcome: Outcome, folder: RunFolder) -> None:
+    if not outcome.exit_code:
+        return
+    verdict = "interrupted: " if outcome.verdict == "interrupted" else ""
+    hint = outcome.hint or f"what there is of it is in {folder.path}"
+    if any(folder.checkpoints.glob("step-*")):
+        hint += f"; continue it with `lplan fit-and-train --resume {folder.path}`"
+    error = LplanError(f"{verdict}{outcome.explanation}", hint=hint)
+    error.exit_code = outcome.exit_code
+    raise error
 
 
 def _require_sources(model: str | None, plan_file: Path | None, asked: Mapping[str, Any]) -> str:
@@ -72,20 +101,31 @@ def _require_sources(model: str | None, plan_file: Path | None, asked: Mapping[s
         if model is None or not asked["data"]:
             raise UsageError("fit-and-train needs --model and --data, or --plan", hint="try --data demo")
         return model
-    given = [name for name, value in asked.items() if value not in (None, ()) and name != "data"]
-    if given:
-        flag = f"--{given[0].replace('_', '-')}"
-        raise UsageError(f"{flag} does not go with --plan", hint=f"plan again with {flag}, or leave it out")
+    _require_alone("--plan", {name: value for name, value in asked.items() if name != "data"})
     return model or plan_file.stem
 
 
-def _train(chosen: Plan, data: Prepared, folder: RunFolder, *, quiet: bool, as_json: bool) -> Outcome:
+def _require_alone(source: str, asked: Mapping[str, Any]) -> None:
+    """Raises UsageError for knobs beside something that has settled them."""
+    given = [name for name, value in asked.items() if value not in (None, ())]
+    if given:
+        flag = f"--{given[0].replace('_', '-')}"
+        raise UsageError(f"{flag} does not go with {source}", hint=f"plan again with {flag}, or leave it out")
+
+
+def _train(
+    chosen: Plan,
+    folder: RunFolder,
+    run: Callable[[Callable[[Any], None]], Outcome],
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> Outcome:
     from ..planner.documents import run_document
     from ..planner.history import record_of, remember
     from ..report.live import view_for
     from ..report.run import run_table
     from ..report.summary import RunSummary
-    from ..trainer.fit import run_plan
 
     summary = RunSummary()
     with view_for(console(stderr=True), chosen.estimate, quiet=quiet or as_json) as view:
@@ -95,7 +135,7 @@ def _train(chosen: Plan, data: Prepared, folder: RunFolder, *, quiet: bool, as_j
             if not getattr(event, "exit_code", 0):  # a failure is told once, as an error
                 view.handle(event)
 
-        outcome = run_plan(chosen, data, folder, on_event)
+        outcome = run(on_event)
     peaks = tuple(summary.peaks.values())
     remember(record_of(chosen, peaks, outcome, folder.path, tokens_per_s=summary.tokens_per_s))
     if as_json:

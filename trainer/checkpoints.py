@@ -67,7 +67,7 @@ def newest_good(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """
     for part in folder.glob(f".step-*{_PART}"):
         shutil.rmtree(part, ignore_errors=True)
-    damaged = []
+    damaged: list[str] = []
     for checkpoint in list_checkpoints(folder):
         damage = damage_of(checkpoint)
         if damage is None:

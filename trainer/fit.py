@@ -11,14 +11,16 @@ from pathlib import Path
 
 from ..planner.allocator import environment_of
 from ..planner.cuda import context_bytes
-from ..planner.documents import write_plan
+from ..planner.documents import read_plan, write_plan
 from ..planner.estimate import Estimate
 from ..planner.estimating import is_mapped
-from ..planner.events import Event, Outcome
+from ..planner.events import Event, Outcome, read
 from ..planner.plan import Plan
 from ..planner.recipe import Device
+from ..planner.replay import require_memory
+from ..profiles.errors import LplanError, UsageError
 from .evaluation.of_run import prepare_short
-from .job import DeviceBudget, Job, TokenFile
+from .job import JOB, DeviceBudget, Job, TokenFile
 from .limit import ON_A_GPU, STRATEGIES
 from .prepare import Prepared
 from .run_folder import RunFolder
@@ -54,7 +56,14 @@ def _empty(folder: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
-def run_plan(plan: Plan, data: Prepared, folder: RunFolder, on_event: Callable[[Event], object]) -> Outcome:
+def run_plan(
+    plan: Plan,
+    data: Prepared,
+    folder: RunFolder,
+    on_event: Callable[[Event], object],
+    *,
+    checkpoint_steps: int = 0,
+) -> Outcome:
     """Train as planned; every event goes to events.jsonl and to `on_event`."""
     recipe, model = plan.recipe, plan.estimate.model
     write_plan(plan, folder.plan)
@@ -71,6 +80,43 @@ def run_plan(plan: Plan, data: Prepared, folder: RunFolder, on_event: Callable[[
         checkpoint_steps=checkpoint_steps,
         device=_device(plan.estimate),
     ).write(folder.path)
+    return _launch(plan, folder, on_event)
+
+
+def resumable(path: Path) -> tuple[Plan, RunFolder]:
+    """The plan of a run that has begun and is not done.
+
+    Raises UsageError where there is none, LplanError or DoesNotFitError for one that cannot go on here.
+    """
+    folder = RunFolder(path)
+    if not folder.plan.is_file() or not (path / JOB).is_file():
+        raise UsageError(f"there is no run in {path}", hint="name the folder of a run that has begun")
+    if folder.adapter.is_dir() and _verdict(folder) == "done":
+        raise UsageError(f"the run in {path} is done", hint=f"its adapter is in {folder.adapter}")
+    plan = read_plan(folder.plan)
+    location = plan.estimate.model.location
+    if plan.recipe.init != "random" and isinstance(location, Path) and not location.exists():
+        raise LplanError(f"the model folder {location} is gone", hint="put it back: the run goes on from it")
+    require_memory(plan)
+    return plan, folder
+
+
+def resume_run(plan: Plan, folder: RunFolder, on_event: Callable[[Event], object]) -> Outcome:
+    """Train on from the last good checkpoint, or from the start if there is none."""
+    return _launch(plan, folder, on_event)
+
+
+def _verdict(folder: RunFolder) -> str | None:
+    ends = (
+        [event for event in read(folder.events) if isinstance(event, Outcome)]
+        if folder.events.is_file()
+        else []
+    )
+    return ends[-1].verdict if ends else None
+
+
+def _launch(plan: Plan, folder: RunFolder, on_event: Callable[[Event], object]) -> Outcome:
+    recipe, model = plan.recipe, plan.estimate.model
     return supervise(
         [sys.executable, "-m", "lplan.trainer.worker", str(folder.path)],
         environment={
@@ -106,7 +152,3 @@ def visible_devices(device: Device, environment: Mapping[str, str] = os.environ)
         return {"CUDA_VISIBLE_DEVICES": ""}
     first = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": first}
-
-
-def _steps_per_epoch(plan: Plan, data: Prepared) -> int:
-    return max(1, -(-len(data.train) // plan.recipe.effective_batch))

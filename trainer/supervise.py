@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
-from ..planner.events import SCHEMA, Event, Metric, Note, Outcome, Phase, PhasePeak, Start
+from ..planner.events import SCHEMA, Event, Metric, Note, Outcome, Phase, PhasePeak, Start, read
 from .diagnose import Evidence, Stop, diagnose
 from .interrupts import Interrupts
 from .limit import STRATEGIES, Limiter, Strategy, Watch, impose
@@ -88,7 +88,7 @@ class _Run:
         self._limiter: Limiter = Watch(budget_bytes)
         self._record = record
         self._grace_s = grace_s
-        self._started_s = time.monotonic()
+        self._started_s = time.monotonic() - _recorded_s(folder)
         self._oom_kills_before = _machine_oom_kills()
         self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._peaks = PhasePeaks()
@@ -151,7 +151,7 @@ class _Run:
     def _announce(self, limiter: str) -> None:
         self._record(
             Start(
-                t_s=0.0,
+                t_s=self._now_s(),
                 schema=SCHEMA,
                 run=self._folder.path.name,
                 model=self._facts.model,
@@ -263,6 +263,11 @@ class _Run:
 
     def _now_s(self) -> float:
         return round(time.monotonic() - self._started_s, 4)
+
+
+def _recorded_s(folder: RunFolder) -> float:
+    """Until when a run that is resumed has been recorded: its time goes on from there."""
+    return max((event.t_s for event in read(folder.events)), default=0.0) if folder.events.is_file() else 0.0
 
 
 def _machine_oom_kills() -> int:

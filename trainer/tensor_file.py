@@ -42,6 +42,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
             if tensor.numel():
-                file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+                flat = tensor.detach().cpu().contiguous().reshape(-1)
+                file.write(flat.view(torch.uint8).numpy().data)
         file.flush()
         os.fsync(file.fileno())

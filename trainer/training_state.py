@@ -97,7 +97,7 @@ def read_random(folder: Path) -> None:
 
 def _random_tensors() -> dict[str, Tensor]:
     tensors = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         tensors |= {f"cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
     return tensors
 
@@ -105,8 +105,8 @@ def _random_tensors() -> dict[str, Tensor]:
 def _numpy_state() -> list[Any]:
     import numpy
 
-    name, keys, *rest = numpy.random.get_state()
-    return [name, keys.tolist(), *rest]  # type: ignore[union-attr]
+    name, keys, *rest = numpy.random.get_state(legacy=True)
+    return [name, [int(key) for key in keys], *rest]
 
 
 def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

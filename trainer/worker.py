@@ -106,9 +106,13 @@ def _unsaved(channel: Channel, folder: Path, step: int, error: OSError) -> None:
             f"the run folder {folder} was removed while the run was going on",
             hint="what was learned is lost with it; start again with --output",
         ) from error
-    kept = next((f"the one after step {good.step} stays" for good in list_checkpoints(folder / "checkpoints")), "")
+    kept = next(
+        (f"the one after step {good.step} stays" for good in list_checkpoints(folder / "checkpoints")), ""
+    )
     why = error.strerror or str(error)
-    channel.note(f"no checkpoint after step {step}: {why}; {kept or 'there is none yet'}, and the run goes on")
+    channel.note(
+        f"no checkpoint after step {step}: {why}; {kept or 'there is none yet'}, and the run goes on"
+    )
 
 
 def _alive(model: Any) -> str:

@@ -93,7 +93,8 @@ def test_pieces_keep_every_steps_samples(samples: int, piece: int) -> None:
         assert len(batches) == len(LengthGroupedBatches(lengths, 4, seed=1, piece=of))
         per_step = 8 // of
         return [
-            sorted(sum(batches[start : start + per_step], [])) for start in range(0, len(batches), per_step)
+            sorted(i for batch in batches[start : start + per_step] for i in batch)
+            for start in range(0, len(batches), per_step)
         ]
 
     assert steps(piece) == steps(4)

@@ -1,0 +1,124 @@
+"""What breaks a run, really done to a real one: what is lost, and what the user reads."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from real_run import kill_when, train
+from real_worker import STEPS, fill, learned
+
+from lplan.planner.events import Event, Metric, Note, Phase
+from lplan.trainer.checkpoints import list_checkpoints
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = fill(tmp_path_factory.mktemp("undisturbed"))
+    assert train(folder).outcome.verdict == "done"
+    return folder
+
+
+def phase(name: str) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, Phase) and event.name == name
+
+
+def step(number: int) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, Metric) and event.step == number
+
+
+def require_same(one: Path, other: Path) -> None:
+    expected, found = learned(one), learned(other)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("when", "where", "most_lost"),
+    [
+        pytest.param(phase("load"), "during the load phase", 0, marks=pytest.mark.slow),
+        pytest.param(phase("wrap"), "during the wrap phase", 0, marks=pytest.mark.slow),
+        pytest.param(phase("first step"), "during the first step", 1, marks=pytest.mark.slow),
+        (step(5), "during the steady step", 2),
+        pytest.param(phase("evaluation"), "during the evaluation", 0, marks=pytest.mark.slow),
+        pytest.param(phase("save"), "during the save phase", 0, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_and_continued_learns_the_same(
+    undisturbed: Path, tmp_path: Path, when: Callable[[Event], bool], where: str, most_lost: int
+) -> None:
+    folder = fill(tmp_path / "run")
+    killed = train(folder, kill_when(when))
+    assert killed.outcome.verdict == "failed"
+    assert "killed from outside" in killed.outcome.explanation
+    assert where in killed.outcome.explanation
+    saved = [checkpoint.step for checkpoint in list_checkpoints(folder / "checkpoints")]
+    assert (killed.outcome.step or 0) - max(saved, default=0) <= most_lost
+    again = train(folder)
+    assert again.outcome.verdict == "done"
+    assert again.events[0].t_s >= killed.outcome.t_s
+    steps = [metric.step for metric in again.of(Metric)]
+    assert steps == list(range(max(saved, default=0) + 1, STEPS + 1))
+    require_same(undisturbed, folder)
+
+
+@pytest.mark.slow
+def test_killed_while_resuming(undisturbed: Path, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run")
+    train(folder, kill_when(step(5)))
+    assert train(folder, kill_when(phase("resume"))).outcome.verdict == "failed"
+    assert train(folder).outcome.verdict == "done"
+    require_same(undisturbed, folder)
+
+
+def test_ctrl_c_finishes_the_step_and_continues_later(undisturbed: Path, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run", checkpoint_steps=0)
+    at_third = step(3)
+
+    def press(event: Event) -> None:
+        if at_third(event):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    stopped = train(folder, press)
+    assert stopped.outcome.verdict == "interrupted"
+    (saved,) = list_checkpoints(folder / "checkpoints")
+    assert saved.step == stopped.outcome.step
+    assert train(folder).outcome.verdict == "done"
+    require_same(undisturbed, folder)
+
+
+def test_a_run_folder_that_is_removed_is_said_in_one_line(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "run")
+    at_third = step(3)
+    ended = train(
+        folder, lambda event: shutil.rmtree(folder, ignore_errors=True) if at_third(event) else None
+    )
+    assert ended.outcome.verdict == "failed"
+    assert ended.outcome.explanation == f"the run folder {folder} was removed while the run was going on"
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_while_saving_costs_the_checkpoint_only(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    """A file-size limit of the worker's own (RLIMIT_FSIZE), lifted again: EFBIG takes ENOSPC's way."""
+    import psutil
+
+    folder = fill(tmp_path / "run")
+
+    def squeeze(event: Event) -> None:
+        for number, limit in ((2, 1000), (5, -1)):
+            if step(number)(event):
+                for child in psutil.Process().children():
+                    child.rlimit(psutil.RLIMIT_FSIZE, (limit, -1))
+
+    run = train(folder, squeeze)
+    assert run.outcome.verdict == "done"
+    assert any(
+        "no checkpoint after step 4: File too large; the one after step 2 stays" in n.text
+        for n in run.of(Note)
+    )
+    require_same(undisturbed, folder)
