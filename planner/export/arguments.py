@@ -48,7 +48,7 @@ def schedule_arguments(job: ExportJob) -> dict[str, Any]:
         "warmup_steps": schedule.warmup_steps,
         "lr_scheduler_type": schedule.scheduler,
         "weight_decay": schedule.weight_decay,
-        "max_grad_norm": schedule.max_grad_norm,
+        "max_grad_norm": job.max_grad_norm,
     }
     return arguments if schedule.max_steps is None else {**arguments, "max_steps": schedule.max_steps}
 

@@ -41,7 +41,7 @@ def _configuration(job: ExportJob) -> dict[str, Any]:
         "lr_scheduler": schedule.scheduler,
         "warmup_steps": schedule.warmup_steps,
         "weight_decay": schedule.weight_decay,
-        "max_grad_norm": schedule.max_grad_norm,
+        "max_grad_norm": job.max_grad_norm,
         "bf16": recipe.precision.startswith("bf16"),
         "fp16": recipe.precision.startswith("fp16"),
         "gradient_checkpointing": recipe.checkpoint_period > 0,

@@ -84,11 +84,17 @@ class ExportJob:
         differing = {}
         for knob in self.recipe.to_dict():
             planned = self.planned(knob)
-            if knob in _NOT_COMPARED or not self._matters(knob):
+            packed = knob == "padding" and planned == "packed"
+            if (knob in _NOT_COMPARED and not packed) or not self._matters(knob):
                 continue
             if not _agree(planned, taken[knob]):
                 differing[knob] = f"{_shown(planned)} is planned, {_shown(taken[knob])} is what it takes"
         return differing
+
+    @property
+    def max_grad_norm(self) -> float:
+        """Where gradients are clipped; 0 for not at all."""
+        return self.schedule.max_grad_norm if self.recipe.clipping else 0.0
 
     def planned(self, knob: str) -> Any:
         """A knob's value as JSON has it, modules by name wherever they can be listed."""

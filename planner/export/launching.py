@@ -43,12 +43,12 @@ def accelerate_yaml(job: ExportJob) -> tuple[str, dict[str, str]]:
 
 def deepspeed_json(job: ExportJob) -> tuple[str, dict[str, str]]:
     """A configuration for one device without ZeRO; adapters and the learning rate's course stay with the script."""
-    recipe, schedule = job.recipe, job.schedule
+    recipe = job.recipe
     data: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": recipe.batch_size,
         "gradient_accumulation_steps": recipe.accumulation,
         "train_batch_size": recipe.effective_batch,
-        "gradient_clipping": schedule.max_grad_norm,
+        "gradient_clipping": job.max_grad_norm,
         "bf16": {"enabled": recipe.precision.startswith("bf16")},
         "fp16": {"enabled": recipe.precision.startswith("fp16")},
         "zero_optimization": {"stage": 0},

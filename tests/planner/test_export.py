@@ -83,6 +83,17 @@ def test_read_again_it_is_the_plan_but_for_what_it_says(target, recipe, tmp_path
     assert again.schedule == replace(SCHEDULE, max_steps=None)
 
 
+@pytest.mark.parametrize("target", ["hf-script", "sft-script", "axolotl", "llama-factory"])
+def test_rows_that_are_packed_are_not_lost_in_silence(target):
+    recipe = replace(RECIPES["usual"], padding="packed")
+    assert "packed" in export_plan(planned(recipe), target).unsaid["padding"]
+
+
+def test_gradients_that_are_not_clipped_are_not_clipped():
+    recipe = replace(RECIPES["usual"], clipping=False)
+    assert "max_grad_norm: 0.0" in export_plan(planned(recipe), "axolotl").text
+
+
 @pytest.mark.parametrize("target", ["axolotl", "llama-factory"])
 def test_usual_plans_are_said_whole(target):
     # The pinned allocator is an environment, which the file's head gives.
