@@ -67,10 +67,12 @@ class Pricer:
         return self._situation
 
     def bound(self, recipe: Recipe) -> Bound | LplanError:
-        """What is known of a recipe without a trace; nothing is known before its plain graph is."""
+        """What is known of a recipe without a trace."""
         footprint = self._footprints.known(recipe, shape_of(recipe))
-        if footprint is not None:
-            return self._bound(recipe, footprint, traced=True)
+        return self.supposed(recipe) if footprint is None else self._bound(recipe, footprint, traced=True)
+
+    def supposed(self, recipe: Recipe) -> Bound | LplanError:
+        """What a recipe needs at least by its plain graph, nothing before that is known."""
         plain = self._footprints.known(plain_graph(recipe), shape_of(recipe))
         if plain is None or isinstance(plain, LplanError):
             return Bound(0.0, 0, traced=False)
