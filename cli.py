@@ -17,6 +17,7 @@ from .commands.export import export
 from .commands.fit_and_train import fit_and_train
 from .commands.fits import what_fits
 from .commands.history import calibrate, drift, history
+from .commands.merge import merge_adapter
 from .commands.models import models
 from .commands.plan import plan
 from .profiles.errors import LplanError
@@ -37,6 +38,7 @@ for _command in (
     plan,
     fit_and_train,
     evaluate,
+    merge_adapter,
     explain_plan,
     compare_ways,
     what_fits,

@@ -15,6 +15,7 @@ from ..data.readers import read_examples
 from ..data.tasks import find_task
 from ..data.tokenizer import load_tokenizer
 from ..job import Job
+from ..model_card import write_card
 from ..prepare import spread_out, tokenizer_of
 from .questions import QuestionSet, make_questions
 
@@ -69,6 +70,7 @@ def evaluate_briefly(folder: Path, model: Any, job: Job, trained_s: float) -> st
         questions = QuestionSet.read(folder)
         if questions is None:
             return None
+        write_card(folder, None)
         plan = read_plan(folder / "plan.json")
         extent = Extent(rows=job.recipe.batch_size, seconds=SHARE_OF_TRAINING * trained_s, samples=1)
         evaluated = evaluate(
@@ -82,6 +84,7 @@ def evaluate_briefly(folder: Path, model: Any, job: Job, trained_s: float) -> st
             decode=load_tokenizer(tokenizer_of(plan.estimate.model)).decode,  # type: ignore[attr-defined]
         )
         write_evaluation(evaluated, folder)
+        write_card(folder, evaluated)
     except Exception as error:
         return f"the evaluation failed: {type(error).__name__}: {error}"
     return sentence(evaluated)
@@ -126,4 +129,5 @@ def evaluate_run(folder: Path, wanted: Wanted) -> Evaluated:
         decode=tokenizer.decode,  # type: ignore[attr-defined]
     )
     write_evaluation(evaluated, folder)
+    write_card(folder, evaluated)
     return evaluated

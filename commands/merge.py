@@ -1,0 +1,80 @@
+"""`lplan merge`: an adapter into its base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..options import JSON, Size
+from ..profiles.errors import UsageError
+from ..profiles.units import format_size
+from .shared import console, print_json
+
+if TYPE_CHECKING:
+    from ..trainer.merging import MergePlan
+
+
+@click.command("merge")
+@click.argument("source", metavar="RUN|ADAPTER", type=click.Path(path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
+@click.option("--model", "base", type=click.Path(path_type=Path), help="The base's folder, if it has moved.")
+@click.option("--ram", type=Size(), help="Memory that merging may use, libraries included.")
+@click.option("--no-check", is_flag=True, help="Don't load both models to compare them.")
+@JSON
+def merge_adapter(
+    source: Path, output: Path, base: Path | None, ram: int | None, no_check: bool, as_json: bool
+) -> None:
+    """Merge an adapter into its base's files, block by block: the model is never in memory."""
+    from ..planner.tracer import baseline
+    from ..trainer.merged_check import merge_and_check
+
+    adapter = source / "adapter" if (source / "adapter").is_dir() else source
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(f"{output} is there already", hint="name a new folder by --output")
+    libraries = baseline()
+    talk = console(stderr=True)
+
+    def tell(plan: MergePlan) -> None:
+        if not as_json:
+            blocks, peak = format_size(plan.block_bytes), format_size(plan.peak_bytes)
+            talk.print(f"{plan.tensors} weights, in blocks of {blocks}; at most {peak} while merging")
+
+    merged = merge_and_check(
+        base or _base_of(adapter),
+        adapter,
+        output,
+        libraries_bytes=libraries.anonymous_bytes + libraries.file_bytes,
+        ram_bytes=ram,
+        check=not no_check,
+        on_plan=tell,
+    )
+    if as_json:
+        print_json(merged.document())
+        return
+    if merged.measured_bytes is not None:
+        talk.print(f"{format_size(merged.measured_bytes)} measured")
+    if (found := merged.agreement) is not None:
+        talk.print(
+            f"reloaded: logits differ from base and adapter by {found.mean:.4f} standard deviations on average, "
+            f"{found.largest:.4f} at most; {found.top_share:.0%} of the likeliest tokens agree"
+        )
+    console().print(f"merged into {output}", soft_wrap=True)
+
+
+def _base_of(adapter: Path) -> Path:
+    """The base that an adapter names. Raises UsageError where that is no folder here."""
+    try:
+        named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{adapter} holds no adapter", hint="name a run folder, or an adapter's folder"
+        ) from error
+    base = Path(str(named.get("base_model_name_or_path")))
+    if not base.is_dir():
+        raise UsageError(
+            f"the base {base} of this adapter is not a folder here", hint="say where: --model DIR"
+        )
+    return base
