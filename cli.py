@@ -20,6 +20,7 @@ from .commands.history import calibrate, drift, history
 from .commands.merge import merge_adapter
 from .commands.models import models
 from .commands.plan import plan
+from .commands.report import report
 from .profiles.errors import LplanError
 
 
@@ -39,6 +40,7 @@ for _command in (
     fit_and_train,
     evaluate,
     merge_adapter,
+    report,
     explain_plan,
     compare_ways,
     what_fits,

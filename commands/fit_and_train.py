@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+    _keep_page(folder)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,7 @@ def _train(
                 view.handle(event)
 
         outcome = run(on_event)
+    _keep_page(folder)
     peaks = tuple(summary.peaks.values())
     remember(record_of(chosen, peaks, outcome, folder.path, tokens_per_s=summary.tokens_per_s))
     if as_json:
@@ -144,3 +146,12 @@ def _train(
         console().print(run_table(chosen.estimate, peaks, outcome, summary=summary, time=chosen.time))
         console().print(f"everything is in {folder.path}", soft_wrap=True)
     return outcome
+
+
+def _keep_page(folder: RunFolder) -> None:
+    """The page about the run; a disk that is full must not hide how the run ended."""
+    from ..planner.record import read_record, record_document
+    from ..report.page import page
+
+    with suppress(OSError, LplanError):
+        folder.report.write_text(page(record_document(read_record(folder.path))), encoding="utf-8")

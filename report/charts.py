@@ -1,0 +1,134 @@
+"""Charts as SVG: no script, no network; colours come from the page's variables, or from the picture's own style."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import pairwise
+from typing import Any
+
+from ..profiles.units import gib
+from .wording import duration
+
+_WIDTH, _HEIGHT = 720, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 14, 40
+_GIB = 1 << 30
+_OFF_SCALE = 3.0
+"""A plan or limit more than this many times what was used is left out of the drawing."""
+_LEAST_LABEL = 46
+"""Units of width that a phase's name needs."""
+
+STYLE = """
+.axis{stroke:var(--line);stroke-width:1}.tick{fill:var(--muted);font-size:12px}
+.anonymous{fill:var(--anonymous);opacity:.85}.file{fill:var(--file);opacity:.85}
+.plan{stroke:var(--plan);stroke-width:2;stroke-dasharray:6 4}.limit{stroke:var(--limit);stroke-width:2}
+.curve{fill:none;stroke:var(--anonymous);stroke-width:2;stroke-linejoin:round}
+.held{fill:var(--plan)}.phase{stroke:var(--line);stroke-dasharray:2 3}
+"""
+_COLOURS = (
+    "svg{{--line:{0};--muted:{1};--anonymous:{2};--file:{3};--plan:{4};--limit:{5};"
+    "font-family:system-ui,sans-serif}}"
+)
+LIGHT = ("#c9ced6", "#56606e", "#2563a8", "#9cc3e6", "#0b7a4b", "#c02f1d")
+DARK = ("#3c4654", "#a3adba", "#6aaef0", "#2f5f8c", "#4cc38a", "#ff7a66")
+
+
+def memory_chart(document: Mapping[str, Any]) -> str:
+    """Memory over time: file-backed below, anonymous above, phases, plan and limit as lines; empty without samples."""
+    samples, start = document["samples"], document["start"]
+    if len(samples) < 2:
+        return ""
+    lines = {"plan": start["planned_peak_bytes"], "limit": start["budget_bytes"]} if start else {}
+    seen = max(sample["rss_bytes"] for sample in samples)
+    near = {name: size for name, size in lines.items() if size <= _OFF_SCALE * seen}
+    highest = max([seen, *near.values()])
+    scale = _Scale(samples[-1]["t_s"], 1.06 * highest)
+    total = [(sample["t_s"], sample["rss_bytes"]) for sample in samples]
+    below = [(sample["t_s"], sample["rss_bytes"] - sample["anonymous_bytes"]) for sample in samples]
+    parts = [
+        _ticks(scale, [(size, gib(size)) for size in _round_steps(highest / _GIB, _GIB)]),
+        f'<path class="anonymous" d="{scale.area(total, below)}"/>',
+        f'<path class="file" d="{scale.area(below, [(t, 0) for t, _ in below])}"/>',
+        *_phases(scale, document["phases"]),
+    ]
+    for name, size in near.items():
+        y = scale.y(size)
+        parts.append(f'<line class="{name}" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+    return _svg("memory", "memory over time in GiB, with the planned peak and the limit", parts)
+
+
+def curve_chart(
+    name: str, label: str, points: Sequence[tuple[float, float]], dots: Sequence[tuple[float, float]] = ()
+) -> str:
+    """A curve over steps, with single measurements as dots; empty with fewer than two points."""
+    if len(points) < 2:
+        return ""
+    values = [value for _, value in (*points, *dots)]
+    low = min(0.0, *values) if min(values) < 0.5 * max(values) else 0.95 * min(values)
+    scale = _Scale(max(x for x, _ in points), 1.05 * max(values), low, seconds=False)
+    ticks = [(low + (1.05 * max(values) - low) * part / 4) for part in range(5)]
+    path = "M" + "L".join(f"{scale.x(x):.1f},{scale.y(y):.1f}" for x, y in points)
+    parts = [_ticks(scale, [(tick, f"{tick:.3g}") for tick in ticks]), f'<path class="curve" d="{path}"/>']
+    parts += [f'<circle class="held" r="5" cx="{scale.x(x):.1f}" cy="{scale.y(y):.1f}"/>' for x, y in dots]
+    return _svg(name, label, parts)
+
+
+def picture(chart: str) -> str:
+    """A chart as a file of its own, which follows the viewer's light or dark mode."""
+    light, dark = _COLOURS.format(*LIGHT), _COLOURS.format(*DARK)
+    style = f"<style>{light}@media(prefers-color-scheme:dark){{{dark}}}{STYLE}</style>"
+    return chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{style}", 1)
+
+
+class _Scale:
+    def __init__(self, right: float, top: float, low: float = 0.0, *, seconds: bool = True) -> None:
+        self.right, self.top, self.low, self.seconds = right or 1.0, top or 1.0, low, seconds
+
+    def x(self, value: float) -> float:
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * min(1.0, value / self.right)
+
+    def y(self, value: float) -> float:
+        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (value - self.low) / (self.top - self.low)
+
+    def area(self, above: Sequence[tuple[float, float]], below: Sequence[tuple[float, float]]) -> str:
+        edge = (*above, *reversed(below))
+        return "M" + "L".join(f"{self.x(t):.1f},{self.y(v):.1f}" for t, v in edge) + "Z"
+
+
+def _ticks(scale: _Scale, marks: Sequence[tuple[float, str]]) -> str:
+    parts = []
+    for value, text in marks:
+        y = scale.y(value)
+        parts.append(f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" text-anchor="end" x="{_LEFT - 6}" y="{y + 4:.1f}">{text}</text>')
+    end = duration(scale.right) if scale.seconds else f"step {scale.right:g}"
+    parts.append(f'<text class="tick" text-anchor="end" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}">{end}</text>')
+    return "".join(parts)
+
+
+def _phases(scale: _Scale, phases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line where each phase begins; its name where there is room."""
+    parts = []
+    begins = [*((phase["t_s"], phase["name"]) for phase in phases), (scale.right, "")]
+    for (begin, name), (end, _) in pairwise(begins):
+        left, width = scale.x(begin), scale.x(end) - scale.x(begin)
+        parts.append(
+            f'<line class="phase" x1="{left:.1f}" x2="{left:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
+        )
+        if width >= max(_LEAST_LABEL, 7 * len(name)):
+            parts.append(
+                f'<text class="tick" x="{left + 3:.1f}" y="{_HEIGHT - _BOTTOM + 16}">{escape(name)}</text>'
+            )
+    return parts
+
+
+def _round_steps(top: float, unit: int) -> list[int]:
+    step = next(step for step in (0.1, 0.25, 0.5, 1, 2, 5, 10, 25, 50, 100, 1000) if top / step <= 5)
+    return [round(index * step * unit) for index in range(int(top / step) + 1)]
+
+
+def _svg(name: str, label: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg id="{name}" role="img" aria-label="{escape(label, quote=True)}" '
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}">{"".join(parts)}</svg>'
+    )
