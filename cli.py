@@ -21,6 +21,8 @@ from .commands.merge import merge_adapter
 from .commands.models import models
 from .commands.plan import plan
 from .commands.report import report
+from .commands.watch import watch
+from .commands.why import why
 from .profiles.errors import LplanError
 
 
@@ -41,6 +43,8 @@ for _command in (
     evaluate,
     merge_adapter,
     report,
+    why,
+    watch,
     explain_plan,
     compare_ways,
     what_fits,
