@@ -32,7 +32,7 @@ def why(run: Path | None, log: Path | None, as_json: bool) -> None:
 
 def _explain_run(run: Path, *, as_json: bool) -> None:
     from ..planner.record import read_record, record_document
-    from ..report.markdown import headline
+    from ..report.page import headline
     from ..report.run import outcome_line
 
     record = read_record(run)

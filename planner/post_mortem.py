@@ -78,17 +78,15 @@ def _cuda(text: str) -> Finding | None:
     told = ", ".join(f"{format_size(size)} {name}" for name, size in figures.items() if name != "tried")
     capacity = figures.get("capacity", 0)
     idle, allocated = figures.get("unallocated", 0), figures.get("allocated", 0)
+    note = ""
+    knobs: tuple[str, ...] = _STEP_KNOBS
     if capacity and figures["tried"] > capacity:
         note = "; one tensor alone is larger than the GPU"
-        knobs = _STEP_KNOBS
     elif idle and idle + figures.get("free", 0) >= figures["tried"]:
         note = "; what is idle and free would hold it, but lies in pieces"
         knobs = (_EXPANDABLE, *_STEP_KNOBS)
     elif capacity and allocated > capacity:
         note = "; more is allocated than the GPU has: it spills into system memory, which is slow"
-        knobs = _STEP_KNOBS
-    else:
-        note, knobs = "", _STEP_KNOBS
     return Finding(
         cause="CUDA out of memory",
         explanation=f"an allocation of {format_size(figures['tried'])} found no room on the GPU ({told}){note}",
