@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
-    _keep_page(folder)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

@@ -19,7 +19,7 @@ _KEPT_SAMPLES = 600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunRecord:
+class RunContents:
     """A run as its folder holds it. `evaluation` is evaluation.json, `plan` None where there is no readable plan."""
 
     folder: Path
@@ -52,7 +52,7 @@ class RunRecord:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-def read_record(folder: Path) -> RunRecord:
+def read_record(folder: Path) -> RunContents:
     """A run folder's record. Raises UsageError where there is no run."""
     events = folder / "events.jsonl"
     if not events.is_file():
@@ -61,7 +61,7 @@ def read_record(folder: Path) -> RunRecord:
         found = tuple(read(events))
     except (OSError, UnicodeError) as error:
         raise LplanError(f"cannot read {events}: {error}") from error
-    return RunRecord(
+    return RunContents(
         folder=folder, plan=_plan(folder), events=found, evaluation=_json(folder / "evaluation.json")
     )
 
@@ -81,7 +81,7 @@ def _json(path: Path) -> Mapping[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def record_document(record: RunRecord) -> dict[str, Any]:
+def record_document(record: RunContents) -> dict[str, Any]:
     """`lplan report --json`, and the data inside a report's page."""
     start, outcome = record.start, record.outcome
     return {
