@@ -11,7 +11,7 @@ from ..profiles.units import gib
 from .wording import duration
 
 _WIDTH, _HEIGHT = 720, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 14, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 8, 14, 44
 _GIB = 1 << 30
 _OFF_SCALE = 3.0
 """A plan or limit more than this many times what was used is left out of the drawing."""
@@ -22,6 +22,7 @@ STYLE = """
 .axis{stroke:var(--line);stroke-width:1}.tick{fill:var(--muted);font-size:12px}
 .anonymous{fill:var(--anonymous);opacity:.85}.file{fill:var(--file);opacity:.85}
 .plan{stroke:var(--plan);stroke-width:2;stroke-dasharray:6 4}.limit{stroke:var(--limit);stroke-width:2}
+@media(max-width:520px){.tick{font-size:18px}}
 .curve{fill:none;stroke:var(--anonymous);stroke-width:2;stroke-linejoin:round}
 .held{fill:var(--plan)}.phase{stroke:var(--line);stroke-dasharray:2 3}
 """
@@ -115,7 +116,7 @@ def _phases(scale: _Scale, phases: Sequence[Mapping[str, Any]]) -> list[str]:
         parts.append(
             f'<line class="phase" x1="{left:.1f}" x2="{left:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
         )
-        if width >= max(_LEAST_LABEL, 7 * len(name)):
+        if width >= max(_LEAST_LABEL, 9.5 * len(name)):
             parts.append(
                 f'<text class="tick" x="{left + 3:.1f}" y="{_HEIGHT - _BOTTOM + 16}">{escape(name)}</text>'
             )

@@ -49,7 +49,7 @@ SCRIPT = """
   const end = data.samples[data.samples.length - 1].t_s;
   chart.addEventListener("pointermove", (event) => {
     const box = chart.getBoundingClientRect();
-    const t = end * ((event.clientX - box.left) / box.width * 720 - 44) / 668;
+    const t = end * ((event.clientX - box.left) / box.width * 720 - 50) / 662;
     const near = data.samples.reduce((a, b) => Math.abs(b.t_s - t) < Math.abs(a.t_s - t) ? b : a);
     at.textContent = near.t_s.toFixed(1) + " s: " + (near.rss_bytes / 2 ** 30).toFixed(2) +
       " GiB, " + (near.anonymous_bytes / 2 ** 30).toFixed(2) + " anonymous";
