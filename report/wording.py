@@ -38,6 +38,8 @@ _UNUSUAL = {
     ("attention", "flash"): "flash-attention",
     ("loss", "supervised"): "supervised loss",
     ("loss", "chunked"): "chunked loss",
+    ("padding", "packed"): "packed rows",
+    ("clipping", False): "no clipping",
     ("init", "random"): "random weights",
 }
 _UNUSUAL_ON = {
@@ -143,7 +145,8 @@ def recipe_phrase(recipe: Recipe) -> tuple[str, ...]:
     )
     texts = {**_UNUSUAL, **_UNUSUAL_ON[recipe.device]}
     unusual = (text for (knob, value), text in texts.items() if getattr(recipe, knob) == value)
-    return (*usual, *(trained_besides(recipe) if recipe.adapts else ()), *unusual)
+    hosted = (f"{word} on the host" for word in recipe.offload)
+    return (*usual, *hosted, *(trained_besides(recipe) if recipe.adapts else ()), *unusual)
 
 
 def _method(recipe: Recipe) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ _NOT_COMPARED = frozenset(
     (
         "device",
         "kernel",
+        "clipping",
         "threads",
-        "padding",
         "pad_to_multiple_of",
         "length_buckets",
         "supervised_len",
@@ -48,8 +48,9 @@ class ExportJob:
 
     @property
     def schedule(self) -> Schedule:
-        """The plan's."""
-        return self.plan.schedule
+        """The plan's; without clipping the largest norm is 0, as the Trainer, axolotl and DeepSpeed have it."""
+        schedule = self.plan.schedule
+        return schedule if self.recipe.clipping else replace(schedule, max_grad_norm=0.0)
 
     @property
     def model(self) -> str:
@@ -103,6 +104,8 @@ class ExportJob:
         return self.recipe.to_dict()[knob]
 
     def _matters(self, knob: str) -> bool:
+        if knob == "padding":
+            return self.recipe.padding == "packed"
         if knob in (*ADAPTER_KNOBS, "adapter_dtype", "input_casting"):
             return self.recipe.adapts
         return knob != "kbit_preparation" or self.recipe.quantization != "none"

@@ -102,6 +102,13 @@ def test_usual_plans_are_said_whole(target):
     assert "MALLOC_TRIM_THRESHOLD_=131072" in exported.text
 
 
+@pytest.mark.parametrize("target", ["axolotl", "llama-factory"])
+def test_packed_rows_are_not_said_and_no_clipping_is(target):
+    exported = export_plan(planned(replace(RECIPES["usual"], padding="packed", clipping=False)), target)
+    assert "padding" in exported.unsaid
+    assert yaml.safe_load(exported.text)["max_grad_norm"] == 0.0
+
+
 @pytest.mark.parametrize(
     ("name", "target", "unsaid"),
     [
