@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -25,7 +25,7 @@ _WHEN = {
 
 _SHORT_HEADS = {"first step": "first\nstep", "steady step": "steady\nstep", "evaluation": "eval"}
 
-_UNUSUAL = {
+_UNUSUAL: Mapping[tuple[str, object], str] = {
     ("adapter_dtype", "base"): "adapters in the base's dtype",
     ("optimizer", "adamw-8bit"): "8-bit AdamW",
     ("optimizer", "paged-adamw"): "paged AdamW",
@@ -42,7 +42,7 @@ _UNUSUAL = {
     ("clipping", False): "no clipping",
     ("init", "random"): "random weights",
 }
-_UNUSUAL_ON = {
+_UNUSUAL_ON: Mapping[str, Mapping[tuple[str, object], str]] = {
     "cpu": {("allocator", "default"): "default allocator"},
     "cuda": {("allocator", "expandable"): "expandable segments"},
 }
