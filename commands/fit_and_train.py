@@ -45,6 +45,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="A checkpoint every N steps. Default: every minute, or rarer if that cost a percent of the time.",
 )
+@click.option(
+    "--tries",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Attempts at most: a run that dies for memory goes on with a smaller plan.",
+)
 @click.option("--quiet", is_flag=True, help="Say only how it ended.")
 @JSON
 def fit_and_train(
@@ -54,6 +62,7 @@ def fit_and_train(
     resume: Path | None,
     output: Path | None,
     checkpoint_steps: int | None,
+    tries: int,
     quiet: bool,
     as_json: bool,
     **asked: Any,
@@ -68,7 +77,9 @@ def fit_and_train(
         others = {"model": model, "plan": plan_file, "output": output, "checkpoint_steps": checkpoint_steps}
         _require_alone("--resume", {**asked, **others})
         chosen, folder = resumable(resume)
-        outcome = _train(chosen, folder, partial(resume_run, chosen, folder), quiet=quiet, as_json=as_json)
+        outcome = _train(
+            chosen, folder, partial(resume_run, chosen, folder, tries=tries), quiet=quiet, as_json=as_json
+        )
         _raise_failure(outcome, folder)
         return
     named = _require_sources(model, plan_file, asked)
@@ -79,7 +90,7 @@ def fit_and_train(
             task, (chosen, data) = None, replay(plan_file, model, asked["data"], trust=trust_remote_code)
         show_plan(task, chosen, None if silent else console(stderr=True))
         assert data is not None
-        run = partial(run_plan, chosen, data, folder, checkpoint_steps=checkpoint_steps or 0)
+        run = partial(run_plan, chosen, data, folder, checkpoint_steps=checkpoint_steps or 0, tries=tries)
         outcome = _train(chosen, folder, run, quiet=quiet, as_json=as_json)
     _raise_failure(outcome, folder)
 

@@ -16,15 +16,16 @@ from ..planner.estimate import Estimate
 from ..planner.estimating import is_mapped
 from ..planner.events import Event, Outcome, read
 from ..planner.plan import Plan
-from ..planner.recipe import Device
+from ..planner.recipe import Device, Recipe
 from ..planner.replay import require_memory
 from ..profiles.errors import LplanError, UsageError
 from .evaluation.of_run import prepare_short
 from .job import JOB, DeviceBudget, Job, TokenFile
 from .limit import ON_A_GPU, STRATEGIES
 from .prepare import Prepared
+from .recovery import TRIES, Recovery
 from .run_folder import RunFolder
-from .supervise import GRACE_S, RunFacts, supervise
+from .supervise import GRACE_S, Retry, RunFacts, supervise
 
 _GRACE_STEPS = 3
 """A worker that is asked to leave finishes its step: so many planned ones are waited for, as machines get busy."""
@@ -63,6 +64,7 @@ def run_plan(
     on_event: Callable[[Event], object],
     *,
     checkpoint_steps: int = 0,
+    tries: int = TRIES,
 ) -> Outcome:
     """Train as planned; every event goes to events.jsonl and to `on_event`."""
     recipe, model = plan.recipe, plan.estimate.model
@@ -80,7 +82,7 @@ def run_plan(
         checkpoint_steps=checkpoint_steps,
         device=_device(plan.estimate),
     ).write(folder.path)
-    return _launch(plan, folder, on_event)
+    return _launch(plan, folder, on_event, tries)
 
 
 def resumable(path: Path) -> tuple[Plan, RunFolder]:
@@ -101,9 +103,11 @@ def resumable(path: Path) -> tuple[Plan, RunFolder]:
     return plan, folder
 
 
-def resume_run(plan: Plan, folder: RunFolder, on_event: Callable[[Event], object]) -> Outcome:
+def resume_run(
+    plan: Plan, folder: RunFolder, on_event: Callable[[Event], object], *, tries: int = TRIES
+) -> Outcome:
     """Train on from the last good checkpoint, or from the start if there is none."""
-    return _launch(plan, folder, on_event)
+    return _launch(plan, folder, on_event, tries)
 
 
 def _verdict(folder: RunFolder) -> str | None:
@@ -115,27 +119,45 @@ def _verdict(folder: RunFolder) -> str | None:
     return ends[-1].verdict if ends else None
 
 
-def _launch(plan: Plan, folder: RunFolder, on_event: Callable[[Event], object]) -> Outcome:
-    recipe, model = plan.recipe, plan.estimate.model
+def _launch(plan: Plan, folder: RunFolder, on_event: Callable[[Event], object], tries: int) -> Outcome:
+    recipe, recovery = plan.recipe, Recovery(plan, folder, tries)
+
+    def recover(outcome: Outcome) -> Retry | None:
+        smaller = recovery(outcome)
+        if smaller is None:
+            return None
+        text = f"goes on from the last checkpoint with {smaller.decisions[-1].value}"
+        return Retry(environment=_environment(smaller.recipe), start=_facts(smaller), text=text)
+
     return supervise(
         [sys.executable, "-m", "lplan.trainer.worker", str(folder.path)],
-        environment={
-            **environment_of(recipe.allocator, threads=recipe.threads),
-            **visible_devices(recipe.device),
-            "HF_HUB_OFFLINE": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-        },
+        environment=_environment(recipe),
         folder=folder,
-        start=RunFacts(
-            model=model.id,
-            total_steps=plan.time.steps if plan.time is not None else 0,
-            planned_peak_bytes=plan.estimate.peak.peak.expected_bytes,
-            mapped_bytes=model.weights.total_bytes if is_mapped(model, recipe) else 0,
-        ),
+        start=_facts(plan),
         budget_bytes=plan.estimate.budget.budget_bytes,
         on_event=on_event,
         strategies=ON_A_GPU if recipe.device == "cuda" else STRATEGIES,
         grace_s=GRACE_S + _GRACE_STEPS * (plan.time.step_s if plan.time is not None else 0.0),
+        recover=recover,
+    )
+
+
+def _environment(recipe: Recipe) -> dict[str, str]:
+    return {
+        **environment_of(recipe.allocator, threads=recipe.threads),
+        **visible_devices(recipe.device),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def _facts(plan: Plan) -> RunFacts:
+    model = plan.estimate.model
+    return RunFacts(
+        model=model.id,
+        total_steps=plan.time.steps if plan.time is not None else 0,
+        planned_peak_bytes=plan.estimate.peak.peak.expected_bytes,
+        mapped_bytes=model.weights.total_bytes if is_mapped(model, plan.recipe) else 0,
     )
 
 

@@ -44,6 +44,18 @@ class RunFacts:
     mapped_bytes: int = 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retry:
+    """How the worker is started once more, and a sentence about it."""
+
+    environment: Mapping[str, str]
+    start: RunFacts
+    text: str
+
+
+Recover: TypeAlias = Callable[[Outcome], "Retry | None"]
+
+
 class _Interrupt:
     """The user wants the run to end."""
 
@@ -65,18 +77,26 @@ def supervise(
     on_event: Callable[[Event], object],
     strategies: Sequence[Strategy] = STRATEGIES,
     grace_s: float = GRACE_S,
+    recover: Recover | None = None,
 ) -> Outcome:
     """Run `argv` with `environment` added to ours, held to `budget_bytes`; its outcome, also the last event.
 
     `on_event` gets every event in this thread, after it was written. Ctrl-C, SIGTERM or SIGHUP once asks the
-    worker to save and leave, twice ends it. Whatever happens, an exception of `on_event` included, no process
+    worker to save and leave, twice ends it. `recover` may have a run that ended start again. Whatever happens, an exception of `on_event` included, no process
     of the run is left. Raises UsageError if another run is going on in the folder, LplanError if it cannot be
     written.
     """
     with folder.lock(), Recorder(folder.events, on_event) as record:
-        run = _Run(folder, start, budget_bytes, record, grace_s)
-        with Interrupts(run.interrupt):
-            return run.go(argv, environment, strategies)
+        while True:
+            run = _Run(folder, start, budget_bytes, record, grace_s)
+            with Interrupts(run.interrupt):
+                outcome = run.go(argv, environment, strategies)
+            retry = None if recover is None or run.asked_to_end else recover(outcome)
+            if retry is None:
+                record(outcome)
+                return outcome
+            record(Note(t_s=outcome.t_s, text=f"{outcome.explanation}; {retry.text}"))
+            environment, start = retry.environment, retry.start
 
 
 class _Run:
@@ -98,6 +118,12 @@ class _Run:
         self._step: int | None = None
         self._told: Outcome | None = None
         self._anonymous_bytes = 0
+        self._log_began = folder.log.stat().st_size if folder.log.is_file() else 0
+
+    @property
+    def asked_to_end(self) -> bool:
+        """Whether the user wanted the run to end."""
+        return self._stop in ("asked", "killed")
 
     def interrupt(self) -> None:
         self._queue.put(_Interrupt())
@@ -137,7 +163,7 @@ class _Run:
             exit_status,
             limiter_peak_bytes=peak_bytes,
             oom_kills=oom_kills,
-            log_tail=last_lines(self._folder.log),
+            log_tail=last_lines(self._folder.log, since=self._log_began),
         )
 
     def _limit(self, worker: WorkerProcess, strategies: Sequence[Strategy]) -> None:
@@ -236,7 +262,7 @@ class _Run:
         log_tail: tuple[str, ...],
     ) -> Outcome:
         self._end_phase(self._now_s())
-        outcome = diagnose(
+        return diagnose(
             Evidence(
                 t_s=self._now_s(),
                 exit_status=exit_status,
@@ -255,8 +281,6 @@ class _Run:
                 log=self._folder.log,
             )
         )
-        self._record(outcome)
-        return outcome
 
     def _note(self, text: str) -> None:
         self._record(Note(t_s=self._now_s(), text=text))

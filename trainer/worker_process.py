@@ -107,11 +107,11 @@ class WorkerProcess:
             return None
 
 
-def last_lines(log: Path, most_bytes: int = 65536) -> tuple[str, ...]:
-    """The end of a log; empty if it cannot be read."""
+def last_lines(log: Path, most_bytes: int = 65536, since: int = 0) -> tuple[str, ...]:
+    """The end of a log, from byte `since` on; empty if it cannot be read."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - most_bytes))
+            file.seek(max(since, file.seek(0, os.SEEK_END) - most_bytes))
             return tuple(file.read().decode(errors="replace").splitlines())
     except OSError:
         return ()
