@@ -82,9 +82,9 @@ def supervise(
     """Run `argv` with `environment` added to ours, held to `budget_bytes`; its outcome, also the last event.
 
     `on_event` gets every event in this thread, after it was written. Ctrl-C, SIGTERM or SIGHUP once asks the
-    worker to save and leave, twice ends it. `recover` may have a run that ended start again. Whatever happens, an exception of `on_event` included, no process
-    of the run is left. Raises UsageError if another run is going on in the folder, LplanError if it cannot be
-    written.
+    worker to save and leave, twice ends it. `recover` may have a run that ended start again. Whatever happens,
+    an exception of `on_event` included, no process of the run is left. Raises UsageError if another run is
+    going on in the folder, LplanError if it cannot be written.
     """
     with folder.lock(), Recorder(folder.events, on_event) as record:
         while True:

@@ -51,9 +51,7 @@ def test_it_goes_on_smaller_with_the_same_samples(lplan, model, data, tmp_path, 
     assert (history[0]["phase"], history[0]["step"]) == ("steady step", 1)
     events = list(read(tmp_path / "run" / "events.jsonl"))
     assert any("goes on from the last checkpoint" in e.text for e in events if isinstance(e, Note))
-    assert [e.t_s for e in events] == sorted(e.t_s for e in events) or len(
-        [e for e in events if isinstance(e, Start)]
-    ) == 2
+    assert len([e for e in events if isinstance(e, Start)]) == 2
 
 
 def test_never_the_same_plan_twice_and_not_for_ever(lplan, model, data, tmp_path, attempts):
