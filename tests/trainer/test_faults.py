@@ -101,24 +101,25 @@ def test_a_run_folder_that_is_removed_is_said_in_one_line(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_while_saving_costs_the_checkpoint_only(
+def test_a_disk_that_is_full_while_saving_leaves_the_checkpoint_before(
     undisturbed: Path, tmp_path: Path
 ) -> None:
-    """A file-size limit of the worker's own (RLIMIT_FSIZE), lifted again: EFBIG takes ENOSPC's way."""
+    """A file-size limit of the worker's own (RLIMIT_FSIZE, 20 kB): its EFBIG takes the way of ENOSPC."""
     import psutil
 
     folder = fill(tmp_path / "run")
+    before = list_checkpoints(undisturbed / "checkpoints")[-1]
+    shutil.copytree(before.path, folder / "checkpoints" / before.path.name)
 
     def squeeze(event: Event) -> None:
-        for number, limit in ((2, 1000), (5, -1)):
-            if step(number)(event):
-                for child in psutil.Process().children():
-                    child.rlimit(psutil.RLIMIT_FSIZE, (limit, -1))
+        if phase("import")(event):
+            for child in psutil.Process().children():
+                child.rlimit(psutil.RLIMIT_FSIZE, (20_000, -1))
 
-    run = train(folder, squeeze)
-    assert run.outcome.verdict == "done"
-    assert any(
-        "no checkpoint after step 4: File too large; the one after step 2 stays" in n.text
-        for n in run.of(Note)
-    )
+    full = train(folder, squeeze)
+    says = f"no checkpoint after step {STEPS}: File too large; the one after step {before.step} stays"
+    assert any(says in note.text for note in full.of(Note))
+    assert full.outcome.verdict == "failed"
+    assert [checkpoint.step for checkpoint in list_checkpoints(folder / "checkpoints")] == [before.step]
+    assert train(folder).outcome.verdict == "done"
     require_same(undisturbed, folder)
