@@ -60,7 +60,7 @@ def _loss_row(loss: Loss) -> tuple[str, ...]:
 
 def _score_row(name: str, score: Score) -> tuple[str, ...]:
     before = "–" if score.before is None else _share(score.before)
-    change = "" if score.before is None else _change(-score.lost, score.difference)
+    change = "" if score.before is None else _change(score.after.share - score.before.share, score.difference)
     p = "" if score.p_value is None else "<0.001" if score.p_value < 0.001 else f"{score.p_value:.3f}"
     return name, f"{score.after.of:,}", before, _share(score.after), change, p
 
