@@ -6,6 +6,7 @@ Errors are two-sided, in per cent of the measurement; the worst under-prediction
 from __future__ import annotations
 
 import argparse
+import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,9 +23,9 @@ from lplan.planner.footprint import Footprint
 from lplan.planner.simulation import Surroundings, simulate
 from lplan.planner.tracing.trace import trace
 
-from .machine_info import store
+from .machine_info import RESULTS, store
 from .older import applied
-from .truth import Row, a100_rows, t4_rows
+from .truth import Row, a100_rows, kernel_rows, litgpt_rows, t4_rows
 
 READ = ("allocated", "reserved", "process")
 
@@ -37,6 +38,8 @@ class Result:
     group: str
     measured: Mapping[str, int]
     predicted: Mapping[str, int]
+    model: str = ""
+    differs: str = ""
 
     def error(self, what: str) -> float | None:
         """Per cent; None where it was not measured."""
@@ -63,7 +66,7 @@ class Predictor:
             "process": reserved + context_bytes(row.gpu),
             "loaded": peaks["wrap" if "wrap" in peaks else "load"].allocated_bytes,
         }
-        return Result(row.name, row.group, row.measured, predicted)
+        return Result(row.name, row.group, row.measured, predicted, row.model, row.differs)
 
     def footprint(self, row: Row) -> Footprint:
         """Its graph, traced once."""
@@ -80,7 +83,7 @@ class Predictor:
 
 def rows(only: str | None) -> Iterator[Row]:
     """All rows whose name or group has `only` in it."""
-    for row in (*t4_rows(), *a100_rows()):
+    for row in (*t4_rows(), *a100_rows(), *kernel_rows(), *litgpt_rows()):
         if only is None or only in row.name or only in row.group:
             yield row
 
@@ -110,7 +113,7 @@ def _cell(results: Iterable[Result], what: str) -> str:
 def main() -> None:
     """Predict, print, store."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="rows whose name or group has this in it")
+    parser.add_argument("--only", help="rows whose name or group has this in it; others stay as stored")
     parser.add_argument("--rows", action="store_true", help="every row")
     chosen = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -125,8 +128,11 @@ def main() -> None:
             )
             console.print(f"{shown}  {result.name}", soft_wrap=True)
     console.print(summary(results))
-    if chosen.only is None:
-        console.print(f"stored in {store('accuracy', [asdict(result) for result in results])}")
+    found = {result.name: asdict(result) for result in results}
+    if chosen.only is not None:
+        before = json.loads((RESULTS / "accuracy.json").read_text(encoding="utf-8"))["rows"]
+        found = {row["name"]: row for row in before} | found
+    console.print(f"stored in {store('accuracy', list(found.values()))}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Fits planner/runtime.toml to the stored runs of benchmarks/cpu_accuracy.py that are marked as fitted.
 
 `python -m benchmarks.fit_runtime`: least squares of what a process holds beyond tensors and imports, phase by
-phase; the spread comes from the runs that are held out.
+phase. The range around comes from the runs that are left out (benchmarks/fit_intervals.py).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def render(
         f"rows = {json.dumps(names)}",
         f"versions = {json.dumps(' '.join(f'{k} {v}' for k, v in stored['versions'].items()))}",
     ]
-    for name in ("import", "kernels", "spread"):
+    for name in ("import", "kernels"):
         lines += ["", f"[{name}]", *(f"{key} = {value}" for key, value in fixed[name].items())]
     for phase, constants in fitted.items():
         lines += ["", f'[growth."{phase}"]', *(f"{key} = {value}" for key, value in constants.items())]

@@ -36,6 +36,8 @@ class Row:
     warm_up: bool = False
     rules: tuple[str, ...] = ()
     """What its library versions did otherwise than ours (benchmarks.older)."""
+    differs: str = ""
+    """What its stack is known to do otherwise, and the estimate does not; empty for the stock stack."""
     source: str = field(compare=False, default="")
 
 
@@ -83,16 +85,25 @@ def t4_rows() -> Iterator[Row]:
 
 def a100_rows() -> Iterator[Row]:
     """Runs of the stock Hugging Face stack on an A100: Mistral-7B, packed to 4096 tokens, flash-attention."""
+    yield from (row for row in _fms_rows() if not row.differs)
+
+
+def kernel_rows() -> Iterator[Row]:
+    """The same runs with fused kernels (foak, Liger) in place of transformers' own."""
+    yield from (row for row in _fms_rows() if row.differs)
+
+
+def _fms_rows() -> Iterator[Row]:
     gpu = find_hardware("a100-80gb").gpus[0]
     config = find_model("mistral-7b").config
     for line in _lines("published.jsonl"):
         quantization = _QUANTIZATION.get((line["quantization"] or "none").split(",")[0])
         if "fms-acceleration" not in line["source"] or quantization is None:
             continue
-        adapts = line["method"] != "full"
+        adapts, kernels = line["method"] != "full", line["kernels"] or ""
         recipe = Recipe(
             method=line["method"], device="cuda", kernel="flash", allocator="default", attention="flash",
-            precision="bf16" if "no autocast" in line["compute_dtype"] else "bf16-amp",
+            precision="bf16-amp" if quantization != "none" and "no autocast" not in line["compute_dtype"] else "bf16",
             quantization=quantization, kbit_preparation="own prepare" not in line["notes"],
             rank=line["rank"] or 8, dropout=line["dropout"] or 0.0,
             target_modules=tuple((line["target_modules"] or "q_proj").replace(" c_attn", "").split()),
@@ -101,7 +112,7 @@ def a100_rows() -> Iterator[Row]:
         )  # fmt: skip
         yield Row(
             name=line["id"],
-            group=f"A100 {line['method']}{'' if adapts else ' fine-tuning'}",
+            group=f"A100 {line['method']}{'' if adapts else ' fine-tuning'}{', fused kernels' if kernels else ''}",
             model=line["model"],
             config=config,
             recipe=on_gpu(recipe, gpu, config),
@@ -109,6 +120,36 @@ def a100_rows() -> Iterator[Row]:
             measured={"allocated": line["measured_bytes"]},
             warm_up=quantization != "none",
             rules=_rules(line, recipe),
+            differs=kernels,
+            source=line["source"],
+        )
+
+
+def litgpt_rows() -> Iterator[Row]:
+    """LoRA by litgpt on an A100: its own model code, adapters in bf16 on a fused qkv, chunked loss.
+
+    The length is that of Alpaca's longest sample, to which the first micro batch is padded.
+    """
+    gpu = find_hardware("a100-40gb").gpus[0]
+    for line in _lines("published.jsonl"):
+        if not line["id"].startswith("litgpt-tbl"):
+            continue
+        config = _LITGPT_CONFIGS[line["model"]]
+        recipe = Recipe(
+            method="lora", device="cuda", kernel="flash", allocator="default", precision="bf16", adapter_dtype="base",
+            rank=line["rank"], dropout=line["dropout"], target_modules=("q_proj", "v_proj"), loop="plain",
+            batch_size=line["micro_batch"], accumulation=2, seq_len=line["seq_len"],
+            supervised_len=line["seq_len"], loss="chunked", padding="none",
+        )  # fmt: skip
+        yield Row(
+            name=line["id"],
+            group="A100 LoRA, litgpt",
+            model=line["model"],
+            config=config,
+            recipe=on_gpu(recipe, gpu, config),
+            gpu=gpu,
+            measured={"allocated": line["measured_bytes"]},
+            differs="litgpt: own model code, LoRA in a fused qkv with zero padding",
             source=line["source"],
         )
 
@@ -120,6 +161,15 @@ def _rules(line: Mapping[str, Any], recipe: Recipe) -> tuple[str, ...]:
     return tuple(found)
 
 
+_LITGPT_CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    # huggingface.co/microsoft/phi-1_5/blob/main/config.json
+    "microsoft/phi-1_5": {
+        "model_type": "phi", "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24,
+        "num_attention_heads": 32, "vocab_size": 51200, "max_position_embeddings": 2048,
+        "partial_rotary_factor": 0.5, "resid_pdrop": 0.0, "tie_word_embeddings": False,
+    },
+    "meta-llama/Llama-2-13b-hf": find_model("llama-2-13b").config,
+}  # fmt: skip
 _QUANTIZATION = {"none": "none", "bitsandbytes nf4": "nf4-dq"}
 
 

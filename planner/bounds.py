@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from .cuda import context_bytes, surroundings
-from .cuda import spread as cuda_spread
 from .estimating import TRACED_PHASES, Situation
 from .footprint import Footprint
 from .polynomial import MONOMIALS, ZERO, Coefficients, function, minus, plus, term
 from .recipe import Recipe
-from .runtime import Spread, growth, spread
+from .residuals import residuals
+from .runtime import Spread, growth
 
 _FORWARD_SHARE = {"matmul": 1 / 3, "attention": 1 / 3.5}
 """Of a layer's work without recomputation, at least: a product's two gradients cost as much as it each; backward of
@@ -108,13 +108,13 @@ def _beside_cuda(phase: str, recipe: Recipe, footprint: Footprint, situation: Si
 def _required(recipe: Recipe, situation: Situation) -> Callable[[int], int]:
     """From expected to required bytes: the range on top, on a GPU bent to the budget where it fits."""
     if recipe.device == "cpu":
-        usual = spread()
+        usual = residuals(recipe, None).spread()
         return lambda expected: usual.around(expected)[1]
-    return _bent(cuda_spread(situation.hardware.gpus[0]), situation.budget.budget_bytes)
+    return _bent(residuals(recipe, situation.hardware.gpus[0]).spread(), situation.budget.budget_bytes)
 
 
 def _bent(margin: Spread, budget_bytes: int) -> Callable[[int], int]:
-    cautious = int(budget_bytes / (1 + margin.above))
+    cautious = margin.within(budget_bytes)
 
     def required(expected: int) -> int:
         high = margin.around(expected)[1]

@@ -1,4 +1,4 @@
-"""A CUDA process beside its tensors: context, workspaces, ranges. Data from cuda.toml."""
+"""A CUDA process beside its tensors: context, workspaces, rates. Data from cuda.toml."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from ..profiles.errors import UsageError
 from ..profiles.hardware import Gpu
 from .rates import Rates
 from .recipe import Recipe
-from .runtime import Spread
 from .simulation import Surroundings
 
 if sys.version_info >= (3, 11):
@@ -83,9 +82,3 @@ def _transfer_bytes_per_s(gpu: Gpu) -> float:
 
 
 _ANY_SIZE = 1
-
-
-def spread(gpu: Gpu) -> Spread:
-    """The range around an expected peak of a process on this GPU."""
-    rows = _data()["spread"]
-    return Spread(**rows.get(gpu.name, rows["other"]))

@@ -12,7 +12,8 @@ from .estimating_cuda import CudaRun
 from .footprint import Footprint
 from .polynomial import Shape
 from .recipe import LOSS_CHUNK, Recipe
-from .runtime import Baseline, growth, spread
+from .residuals import residuals
+from .runtime import Baseline, growth
 from .tokens import round_up
 
 STEPS = ("first step", "steady step")
@@ -101,7 +102,7 @@ class _Phases:
             parts["allocator slack"] = slack
         components = {part: parts[part] for part in COMPONENTS if parts.get(part)}
         expected = sum(components.values())
-        low, high = spread().around(expected)
+        low, high = residuals(self.recipe, None).spread().around(expected)
         files = baseline.file_bytes + extra.file_bytes + file_tensors + reclaimable
         return PhaseEstimate(
             name=name,

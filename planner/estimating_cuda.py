@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from ..profiles.hardware import Gpu
 from .caching_allocator import CachingAllocator, OutOfMemoryError
-from .cuda import context_bytes, spread, surroundings
+from .cuda import context_bytes, surroundings
 from .estimate import COMPONENTS, PHASES, ByteRange, CudaBytes, PhaseEstimate
 from .footprint import Footprint
 from .host import host_peaks
 from .polynomial import Shape
 from .recipe import Recipe
+from .residuals import residuals
 from .simulation import CudaPeak, simulate
 
 SLACK = "allocator slack"
@@ -36,8 +37,8 @@ class CudaRun:
         """
         context = context_bytes(self.gpu)
         limit = self.budget_bytes - context
-        margin = spread(self.gpu)
-        cautious = int((limit + context) / (1 + margin.above)) - context
+        margin = residuals(self.recipe, self.gpu).spread()
+        cautious = margin.within(limit + context) - context
         fits = self._simulated(cautious)
         peaks = fits or self._simulated(limit) or self._simulated(None)
         assert peaks is not None
@@ -70,7 +71,7 @@ class CudaRun:
         return _phase(name, components, whole, peak.allocated_bytes, peak.reserved_bytes)
 
     def _range(self, expected: int, fits: bool) -> ByteRange:
-        low, high = spread(self.gpu).around(expected)
+        low, high = residuals(self.recipe, self.gpu).spread().around(expected)
         high = max(expected, min(high, self.budget_bytes)) if fits else high
         return ByteRange(low_bytes=low, expected_bytes=expected, high_bytes=high)
 

@@ -55,6 +55,10 @@ class Spread:
         high = max(int(expected_bytes * self.above), self.least_bytes)
         return max(0, expected_bytes - low), expected_bytes + high
 
+    def within(self, budget_bytes: int) -> int:
+        """The highest expected peak whose range ends within a budget."""
+        return min(int(budget_bytes / (1 + self.above)), budget_bytes - self.least_bytes)
+
 
 @cache
 def _data() -> Mapping[str, Any]:
@@ -93,11 +97,6 @@ def growth(phase: str, recipe: Recipe, layers: int, libraries: Baseline) -> Grow
             )
         ),
     )
-
-
-def spread() -> Spread:
-    """The range around an expected peak on a CPU."""
-    return Spread(**_data()["spread"])
 
 
 def origin() -> Mapping[str, Any]:

@@ -1,0 +1,135 @@
+"""Ranges from the residuals of left-out runs: `python -m benchmarks.fit_intervals` writes planner/intervals.toml.
+
+A GPU's rows are those of the stock stack in benchmarks/results/accuracy.json: nothing was fitted to them but the context
+of a T4. The CPU's are benchmarks/results/cpu_accuracy.json, each predicted with constants fitted to other models.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lplan.planner.residuals import Residuals
+
+from .fit_runtime import features, fit, residual
+from .machine_info import RESULTS
+
+TARGET = Path(__file__).parents[1] / "planner" / "intervals.toml"
+_DOUBT_BYTES = {"cpu": 16_000_000, "Tesla T4": 50_000_000, "other GPU": 200_000_000}
+"""Chosen, not measured: contexts of drivers and cards, and systems, that no row tells of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """One run beside its left-out prediction."""
+
+    kind: str
+    model: str
+    run: str
+    predicted_bytes: float
+    measured_bytes: int
+
+    @property
+    def share(self) -> float:
+        """By what share it came out above."""
+        return self.measured_bytes / self.predicted_bytes - 1
+
+
+def left_out() -> Iterator[Residual]:
+    """Every run, predicted without its model."""
+    yield from cpu_residuals(_rows("cpu_accuracy"))
+    for row in _rows("accuracy"):
+        if row["differs"]:
+            continue
+        quantized = "quantized" if "qlora" in row["group"].lower() else "plain"
+        what = "process" if "process" in row["measured"] else "allocated"
+        sides = row["predicted"][what], row["measured"][what]
+        if row["group"].startswith("T4"):
+            yield Residual(f"Tesla T4 {quantized}", row["model"], row["name"], *sides)
+        yield Residual(f"other GPU {quantized}", row["model"], row["name"], *sides)
+
+
+def cpu_residuals(rows: Sequence[Mapping[str, Any]]) -> Iterator[Residual]:
+    """Of the phase that was to be the peak, against the peak that was."""
+    for row in rows:
+        model = _family(row)
+        others = [other for other in rows if other["fitted"] and _family(other) != model]
+        constants = fit(others)
+        predicted = max(_predicted(row, phase, constants[phase]) for phase in row["phases"])
+        yield Residual("cpu", model, row["case"], predicted, row["measured_bytes"])
+
+
+def _predicted(row: Mapping[str, Any], phase: str, constants: Mapping[str, int]) -> float:
+    """A phase's resident set with these constants of growth in place of the shipped ones."""
+    total = float(row["phases"][phase]["measured"]["rss_bytes"])
+    for kind in ("anonymous", "file"):
+        fitted = [value for name, value in constants.items() if name.startswith(kind)]
+        grown = sum(f * c for f, c in zip(features(row, kind), fitted, strict=True))
+        total += grown - residual(row, phase, kind)
+    return total
+
+
+def _family(row: Mapping[str, Any]) -> str:
+    return str(row["case"]).split()[0].split("-")[0]
+
+
+def distribution(kind: str, found: Sequence[Residual]) -> Residuals:
+    """What these residuals say of unseen runs."""
+    doubt = next(size for name, size in _DOUBT_BYTES.items() if kind.startswith(name))
+    return Residuals(
+        shares=tuple(sorted(round(r.share, 5) for r in found)),
+        models=len({r.model for r in found}),
+        doubt_bytes=doubt,
+    )
+
+
+def covered(kind: str, found: Sequence[Residual]) -> list[bool]:
+    """Whether each run lies within the range that all other models lead to."""
+    inside = []
+    for run in found:
+        others = [r for r in found if r.model != run.model]
+        low, high = distribution(kind, others).spread().around(int(run.predicted_bytes))
+        inside.append(low <= run.measured_bytes <= high)
+    return inside
+
+
+def by_kind() -> dict[str, list[Residual]]:
+    """All left-out runs by kind."""
+    kinds: dict[str, list[Residual]] = {}
+    for found in left_out():
+        kinds.setdefault(found.kind, []).append(found)
+    return kinds
+
+
+def main() -> None:
+    """Fit, say how many are covered, write."""
+    lines = [
+        "# Written by benchmarks/fit_intervals.py from benchmarks/results/{accuracy,cpu_accuracy}.json.",
+        "# shares: measured over expected peak, less one, of runs whose model was left out of every fit.",
+        "# doubt_bytes is chosen: contexts of drivers and cards that no row tells of.",
+    ]
+    for kind, found in by_kind().items():
+        known, inside = distribution(kind, found), covered(kind, found)
+        spread = known.spread()
+        sys.stdout.write(
+            f"{kind}: {len(found)} runs of {known.models} models, {sum(inside)} of {len(inside)} inside, "
+            f"-{spread.below:.1%} +{spread.above:.1%}\n"
+        )
+        lines += [
+            "", f'["{kind}"]', f"models = {known.models}", f"doubt_bytes = {known.doubt_bytes}",
+            f"shares = {json.dumps(known.shares)}",
+        ]  # fmt: skip
+    TARGET.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""How likely a run stays within its budget."""
+
+from __future__ import annotations
+
+from ..profiles.hardware import Budget
+from .estimate import Estimate
+from .residuals import residuals
+
+
+def chance_to_fit(estimate: Estimate, budget: Budget | None = None) -> float:
+    """The chance, 0 to 1, that no phase exceeds the budget (the estimate's own unless another is given).
+
+    From how far measured runs of the kind lay from their estimates (planner/intervals.toml). Phases err together, so
+    the worst of them decides. An estimate whose high peak fits has at least 0.975.
+    """
+    limit = (budget or estimate.budget).budget_bytes
+    gpu = estimate.hardware.gpus[0] if estimate.recipe.device == "cuda" else None
+    known = residuals(estimate.recipe, gpu)
+    least = min(limit - phase.peak.expected_bytes + phase.reclaimable_bytes for phase in estimate.phases)
+    expected = limit - least
+    return known.below(least / (max(1, expected) * known.stretch(expected)))
