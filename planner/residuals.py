@@ -1,7 +1,7 @@
 """How far measured peaks lay from expected ones, by kind of run: intervals.toml, by benchmarks/fit_intervals.py.
 
-Between the residuals the distribution is linear in rank; beyond the outermost it falls off exponentially. The share that
-lies beyond counts models and not runs, as runs of one model err alike: few models, wide tails.
+Between the residuals the distribution is linear in rank; beyond the outermost it falls off exponentially. The share
+that lies beyond counts models and not runs, as runs of one model err alike: few models, wide tails.
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ def test_left_out_runs_lie_inside_the_range_of_other_models():
     assert sum(inside) / len(inside) >= COVERED
 
 
-@pytest.mark.parametrize("kind", ["Tesla T4 plain", "Tesla T4 quantized", "other GPU plain", "other GPU quantized"])
+@pytest.mark.parametrize(
+    "kind", ["Tesla T4 plain", "Tesla T4 quantized", "other GPU plain", "other GPU quantized"]
+)
 def test_so_do_those_of_each_kind_of_gpu_run(kind):
     inside = covered(kind, by_kind()[kind])
     assert sum(inside) / len(inside) >= COVERED
