@@ -1,7 +1,8 @@
 """Ranges from the residuals of left-out runs: `python -m benchmarks.fit_intervals` writes planner/intervals.toml.
 
 A GPU's rows are those of the stock stack in benchmarks/results/accuracy.json: nothing was fitted to them but the
-context of a T4. The CPU's are benchmarks/results/cpu_accuracy.json, each predicted with constants fitted to other models.
+context of a T4. The CPU's are benchmarks/results/cpu_accuracy.json, each predicted with constants fitted to other
+models.
 """
 
 from __future__ import annotations
