@@ -1,4 +1,4 @@
-"""The runs of the accuracy benchmark: model shapes and recipes, chosen to differ in everything that matters."""
+"""The runs of the benchmarks of memory and time: model shapes and recipes that differ in everything that matters."""
 
 from __future__ import annotations
 
@@ -100,4 +100,27 @@ CASES = (
     Case("gemma 1x256", GEMMA, _random(batch_size=1, seq_len=256, padding="none"), fitted=True),
     Case("gemma 2x512 ckpt all-linear", GEMMA, _random(batch_size=2, seq_len=512, checkpointing="full", target_modules=ALL_LINEAR)),
 )  # fmt: skip
+TIMED = (
+    Case("smollm2 4x128", SMOLLM2, _random(batch_size=4, seq_len=128)),
+    Case("smollm2 1x512 uncast", SMOLLM2, _random(batch_size=1, seq_len=512, padding="none", input_casting=False)),
+    Case("smollm2 8x64 ckpt", SMOLLM2, _random(batch_size=8, seq_len=64, checkpointing="full")),
+    Case("smollm2 2x256 supervised", SMOLLM2, _random(batch_size=2, seq_len=256, loss="supervised", supervised_len=64, input_casting=False)),
+    Case("smollm2 4x128 chunked default", SMOLLM2, _random(batch_size=4, seq_len=128, loss="chunked", allocator="default")),
+    Case("smollm2 2x64 twice fp32", SMOLLM2, _random(batch_size=2, seq_len=64, precision="fp32", accumulation=2)),
+    Case("gpt2 4x128", GPT2, _random(batch_size=4, seq_len=128)),
+    Case("gpt2 4x128 default", GPT2, _random(batch_size=4, seq_len=128, allocator="default")),
+    Case("gpt2 2x256 fp32", GPT2, _random(batch_size=2, seq_len=256, precision="fp32", padding="none")),
+    Case("gpt2 1x1024 every-2", GPT2, _random(batch_size=1, seq_len=1024, checkpointing="every-2", input_casting=False)),
+    Case("gpt2 2x128 full fp32", GPT2, _random(batch_size=2, seq_len=128, method="full", precision="fp32", optimizer="adamw-fused")),
+    Case("pythia 8x32 fp32", PYTHIA, _random(batch_size=8, seq_len=32, precision="fp32", rank=16)),
+    Case("pythia 1x1024", PYTHIA, _random(batch_size=1, seq_len=1024, padding="none")),
+    Case("pythia 2x512 ckpt supervised", PYTHIA, _random(batch_size=2, seq_len=512, checkpointing="full", loss="supervised", supervised_len=128, input_casting=False)),
+    Case("pythia 8x64 all-linear r64", PYTHIA, _random(batch_size=8, seq_len=64, rank=64, target_modules=ALL_LINEAR)),
+    Case("llama-2 4x128", llama(2), _random(batch_size=4, seq_len=128)),
+    Case("llama-2 1x64 r4", llama(2), _random(batch_size=1, seq_len=64, rank=4, padding="none")),
+    Case("llama-2 2x256 fp32 ckpt", llama(2), _random(batch_size=2, seq_len=256, precision="fp32", checkpointing="full")),
+    Case("llama-2 4x256 supervised default", llama(2), _random(batch_size=4, seq_len=256, loss="supervised", supervised_len=64, allocator="default", input_casting=False)),
+    Case("llama-2 2x128 full", llama(2), _random(batch_size=2, seq_len=128, method="full", accumulation=2)),
+)  # fmt: skip
+"""Of four models, in seconds a step: benchmarks/step_time.py."""
 FAST = ("llama-2 1x64 r4", "smollm2 real 4x128 base", "pythia 8x32 fp32", "gpt2 4x256")

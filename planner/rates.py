@@ -58,17 +58,18 @@ def measured_rates(allocator: Allocator, threads: int, store: FootprintStore | N
     store = store or FootprintStore()
     products = _known(store, f"products-{threads}", lambda: _measure("pinned", threads, "products"))
     memory = _known(store, f"rates-{allocator}-{threads}", lambda: _measure(allocator, threads, "memory"))
-    return _rates(products, memory)
+    return rates_from(products, memory)
 
 
 def known_rates(allocator: Allocator, threads: int, store: FootprintStore | None = None) -> Rates | None:
     """This machine's rates where they were measured before; None where they were not."""
     store = store or FootprintStore()
     products, memory = store.find_fact(f"products-{threads}"), store.find_fact(f"rates-{allocator}-{threads}")
-    return None if products is None or memory is None else _rates(products, memory)
+    return None if products is None or memory is None else rates_from(products, memory)
 
 
-def _rates(products: Mapping[str, Any], memory: Mapping[str, Any]) -> Rates:
+def rates_from(products: Mapping[str, Any], memory: Mapping[str, Any]) -> Rates:
+    """Rates from JSON: products by dtype, width and rows, and the other fields."""
     by_dtype = {
         dtype: {
             int(width): {int(rows): rate for rows, rate in by_rows.items()}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from model_files import TINY, TINY_PARAMETERS
 
+from lplan.benchmarks.cases import TIMED
 from lplan.benchmarks.gemm_limit import (
     gemm_limit,
     linear_shapes,
@@ -18,6 +19,7 @@ from lplan.benchmarks.gemm_limit import (
     share_of_limit,
 )
 from lplan.benchmarks.peak_of import peak_of
+from lplan.benchmarks.step_time import rank_correlation, row, summary
 from lplan.benchmarks.trl_baseline import PhaseMarks, run_trl
 
 MIB = 2**20
@@ -79,6 +81,35 @@ def test_flop_of_a_lora_step(recompute: bool, per_parameter: int) -> None:
 def test_the_limit_is_of_this_machine() -> None:
     # A core does between 10**8 (no vector unit) and 10**13 FLOP/s.
     assert 1e8 < gemm_limit({(256, 256): 1}, "float32", tokens=128, repeats=3) < 2e13
+
+
+def test_the_rank_correlation_is_spearmans() -> None:
+    # The worked example of "Spearman's rank correlation coefficient" (Wikipedia): -29/165.
+    iq = [106, 100, 86, 101, 99, 103, 97, 113, 112, 110]
+    television = [7, 27, 2, 50, 28, 29, 20, 12, 6, 17]
+    assert rank_correlation(iq, television) == pytest.approx(-29 / 165)
+    assert rank_correlation([0.1, 3, 7], [1, 2, 30]) == pytest.approx(1)
+
+
+def test_a_steps_time_is_judged_by_the_median_without_the_first() -> None:
+    rows = [
+        row(TIMED[0], 3.0, [9, 2, 2, 8]),
+        row(TIMED[1], 4.0, [9, 5, 5, 5]),
+        row(TIMED[2], 7.0, [1, 8, 7, 6]),
+    ]
+    assert [item["measured_s"] for item in rows] == [2, 5, 7]
+    told = summary(rows)
+    assert (told["median_error"], told["highest_error"]) == (pytest.approx(0.2), pytest.approx(0.5))
+    assert told["lowest_error"] == pytest.approx(-0.2)
+
+
+def test_step_times_are_of_twenty_runs_of_four_models() -> None:
+    assert (
+        len({case.name for case in TIMED})
+        == len({str(case.recipe) + str(case.config) for case in TIMED})
+        == 20
+    )
+    assert len({str(case.config) for case in TIMED}) == 4
 
 
 @pytest.mark.slow
