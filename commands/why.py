@@ -48,10 +48,8 @@ def _explain_run(run: Path, *, as_json: bool) -> None:
     if record.plan is not None:
         for peak in record.peaks.values():
             planned = next((p.peak for p in record.plan.estimate.phases if p.name == peak.name), None)
-            if planned is not None and peak.rss_bytes > planned.high_bytes:
-                above = (
-                    f"{format_size(peak.rss_bytes)}, at most {format_size(planned.high_bytes)} was planned"
-                )
+            if planned is not None and peak.measured_bytes > planned.high_bytes:
+                above = f"{format_size(peak.measured_bytes)}, at most {format_size(planned.high_bytes)} was planned"
                 out.print(f"above plan: {peak.name} reached {above}", soft_wrap=True)
 
 

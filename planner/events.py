@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -45,7 +45,7 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """Memory of the worker's process tree at one instant; `cgroup_bytes` is None without a control group."""
+    """Memory of the worker's process tree at one instant, and of what surrounds it; None is not known here."""
 
     kind: ClassVar[str] = "sample"
     t_s: float
@@ -54,6 +54,22 @@ class Sample:
     file_bytes: int
     swap_bytes: int
     cgroup_bytes: int | None = None
+    """Charged to its control group, page cache included."""
+    limit_hits: int | None = None
+    """How often its control group came to the limit so far: the kernel then dropped cache, or killed."""
+    pressure_some: float | None = None
+    """Percent of the last ten seconds in which some task waited for memory (PSI), in its group or machine."""
+    pressure_full: float | None = None
+    """Percent of them in which all did."""
+    device_bytes: int | None = None
+    """What the tree holds of its GPU."""
+    device_used_bytes: int | None = None
+    """What all processes hold of that GPU."""
+
+    @property
+    def used_bytes(self) -> int:
+        """What the plan and the budget are about: the GPU's memory in a run on one, else what is resident."""
+        return self.rss_bytes if self.device_bytes is None else self.device_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +102,10 @@ class Metric:
     learning_rate: float | None
     tokens: int
     step_s: float
+    allocated_bytes: int | None = None
+    """Tensors on the GPU after the step; None on a CPU."""
+    reserved_bytes: int | None = None
+    """What PyTorch's allocator keeps of the GPU after the step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,8 +150,15 @@ _KINDS: Mapping[str, type[Event]] = {
 
 
 def to_line(event: Event) -> str:
-    """The event as one line of events.jsonl, newline included."""
-    return json.dumps({"kind": event.kind, **asdict(event)}, separators=(",", ":")) + "\n"
+    """The event as one line of events.jsonl, newline included. What is optional and unknown is left out."""
+    known = {
+        name: value for name, value in asdict(event).items() if value is not None or name in _required(event)
+    }
+    return json.dumps({"kind": event.kind, **known}, separators=(",", ":")) + "\n"
+
+
+def _required(event: Event) -> set[str]:
+    return {field.name for field in fields(event) if field.default is MISSING}
 
 
 def from_line(line: str) -> Event | None:

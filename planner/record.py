@@ -44,7 +44,7 @@ class RunContents:
         for event in self.events:
             if isinstance(event, PhasePeak):
                 before = found.get(event.name, event)
-                found[event.name] = max(before, event, key=lambda peak: peak.rss_bytes)
+                found[event.name] = max(before, event, key=lambda peak: peak.measured_bytes)
         return found
 
     def of(self, kind: type[Any]) -> list[Any]:
@@ -104,6 +104,6 @@ def _thinned(samples: list[Sample]) -> list[Sample]:
     """At most `_KEPT_SAMPLES`, the highest of every stretch."""
     stretch = -(-len(samples) // _KEPT_SAMPLES) or 1
     return [
-        max(samples[begin : begin + stretch], key=lambda sample: sample.rss_bytes)
+        max(samples[begin : begin + stretch], key=lambda sample: sample.used_bytes)
         for begin in range(0, len(samples), stretch)
     ]

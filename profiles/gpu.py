@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,16 +62,7 @@ def _visible(found: list[_Found], wanted: str | None) -> GpuSearch:
     """CUDA_VISIBLE_DEVICES applied: numbers or UUID prefixes; the first unknown one ends the list."""
     if wanted is None:
         return GpuSearch(gpus=tuple(item.gpu for item in found), reason=None)
-    chosen: list[Gpu] = []
-    for token in (token.strip() for token in wanted.split(",")):
-        match = [
-            item.gpu
-            for index, item in enumerate(found)
-            if token == str(index) or (not token.isdigit() and token and item.uuid.startswith(token))
-        ]
-        if not match:
-            break
-        chosen.append(match[0])
+    chosen = [found[index].gpu for index in _chosen([item.uuid for item in found], wanted)]
     hidden = len(found) - len(chosen)
     return GpuSearch(
         gpus=tuple(chosen),
@@ -78,23 +70,52 @@ def _visible(found: list[_Found], wanted: str | None) -> GpuSearch:
     )
 
 
+def _chosen(uuids: Sequence[str], wanted: str) -> Iterator[int]:
+    for token in (token.strip() for token in wanted.split(",")):
+        match = [
+            index
+            for index, uuid in enumerate(uuids)
+            if token == str(index) or (not token.isdigit() and token and uuid.startswith(token))
+        ]
+        if not match:
+            return
+        yield match[0]
+
+
+def first_handle(nvml: Any, wanted: str | None) -> Any:
+    """NVML's handle of the first GPU, or MIG instance, that CUDA_VISIBLE_DEVICES `wanted` shows; None without one.
+
+    Raises nvml.NVMLError; the library must have been initialised.
+    """
+    parts = [part for _, part in _parts(nvml)]
+    if wanted is None:
+        return parts[0] if parts else None
+    uuids = [_text(nvml.nvmlDeviceGetUUID(part)) for part in parts]
+    return next((parts[index] for index in _chosen(uuids, wanted)), None)
+
+
+def _parts(nvml: Any) -> Iterator[tuple[Any, Any]]:
+    """Every device with itself, or with each of its instances: with MIG on, CUDA sees those, not the whole."""
+    for index in range(nvml.nvmlDeviceGetCount()):
+        device = nvml.nvmlDeviceGetHandleByIndex(index)
+        for part in _mig_instances(nvml, device) or [device]:
+            yield device, part
+
+
 def _devices(nvml: Any) -> list[_Found]:
     driver = _text(nvml.nvmlSystemGetDriverVersion())
     found = []
-    for index in range(nvml.nvmlDeviceGetCount()):
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        capability = tuple(nvml.nvmlDeviceGetCudaComputeCapability(handle))
-        # With MIG on, CUDA sees the instances and not the whole device.
-        for part in _mig_instances(nvml, handle) or [handle]:
-            memory_bytes, free_bytes = _memory(nvml, part)
-            gpu = Gpu(
-                name=_text(nvml.nvmlDeviceGetName(part)),
-                memory_bytes=memory_bytes,
-                free_bytes=free_bytes,
-                capability=(int(capability[0]), int(capability[1])),
-                driver=driver,
-            )
-            found.append(_Found(_text(nvml.nvmlDeviceGetUUID(part)), gpu))
+    for device, part in _parts(nvml):
+        capability = tuple(nvml.nvmlDeviceGetCudaComputeCapability(device))
+        memory_bytes, free_bytes = _memory(nvml, part)
+        gpu = Gpu(
+            name=_text(nvml.nvmlDeviceGetName(part)),
+            memory_bytes=memory_bytes,
+            free_bytes=free_bytes,
+            capability=(int(capability[0]), int(capability[1])),
+            driver=driver,
+        )
+        found.append(_Found(_text(nvml.nvmlDeviceGetUUID(part)), gpu))
     return found
 
 

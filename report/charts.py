@@ -34,18 +34,28 @@ LIGHT = ("#c9ced6", "#56606e", "#2563a8", "#9cc3e6", "#0b7a4b", "#c02f1d")
 DARK = ("#3c4654", "#a3adba", "#6aaef0", "#2f5f8c", "#4cc38a", "#ff7a66")
 
 
+def used_of(measured: Mapping[str, Any]) -> int:
+    """What the plan is held against, of a sample or a phase's peak: the GPU's memory in a run on one."""
+    device_bytes = measured.get("device_bytes")
+    return int(measured["rss_bytes"] if device_bytes is None else device_bytes)
+
+
+def _file_backed(sample: Mapping[str, Any]) -> int:
+    return int(sample["file_bytes"]) if sample.get("device_bytes") is None else 0
+
+
 def memory_chart(document: Mapping[str, Any]) -> str:
     """Memory over time: file-backed below, anonymous above, phases, plan and limit as lines; empty without samples."""
     samples, start = document["samples"], document["start"]
     if len(samples) < 2:
         return ""
     lines = {"plan": start["planned_peak_bytes"], "limit": start["budget_bytes"]} if start else {}
-    seen = max(sample["rss_bytes"] for sample in samples)
+    seen = max(map(used_of, samples))
     near = {name: size for name, size in lines.items() if size <= _OFF_SCALE * seen}
     highest = max([seen, *near.values()])
     scale = _Scale(samples[-1]["t_s"], 1.06 * highest)
-    total = [(sample["t_s"], sample["rss_bytes"]) for sample in samples]
-    below = [(sample["t_s"], sample["rss_bytes"] - sample["anonymous_bytes"]) for sample in samples]
+    total = [(sample["t_s"], used_of(sample)) for sample in samples]
+    below = [(sample["t_s"], _file_backed(sample)) for sample in samples]
     parts = [
         _ticks(scale, [(size, gib(size)) for size in _round_steps(highest / _GIB, _GIB)]),
         f'<path class="anonymous" d="{scale.area(total, below)}"/>',

@@ -45,7 +45,7 @@ class MemoryGraph:
         yield Text(f"{'GiB 0':>{gutter}}└{axis}{end}", style=MUTED, no_wrap=True)
 
     def _scale(self, columns: Sequence[MemoryPoint | None]) -> _Scale:
-        seen = max((point.rss_bytes for point in columns if point), default=0)
+        seen = max((point.used_bytes for point in columns if point), default=0)
         used = max(seen, self.plan_bytes, 1)
         is_near = self.budget_bytes <= _OFF_SCALE * used
         return _Scale(
@@ -67,8 +67,7 @@ def legend(sample: Sample | None, plan_bytes: int, budget_bytes: int) -> Text:
         (_BUDGET_LINE, BUDGET, f"budget {gib(budget_bytes)}"),
     ]
     if sample is not None:
-        parts.insert(0, (FULL, ANONYMOUS, f"anonymous {gib(sample.anonymous_bytes)}"))
-        parts.insert(1, (SHADED, FILE_BACKED, f"file {gib(sample.rss_bytes - sample.anonymous_bytes)}"))
+        parts[:0] = _contents(sample)
     text = Text(no_wrap=True, overflow="ellipsis")
     for glyph, style, words in parts:
         text.append(glyph, style=style)
@@ -76,6 +75,15 @@ def legend(sample: Sample | None, plan_bytes: int, budget_bytes: int) -> Text:
     if sample is not None and sample.swap_bytes:
         text.append(f"swapped {format_size(sample.swap_bytes)}", style=WARN)
     return text
+
+
+def _contents(sample: Sample) -> list[tuple[str, str, str]]:
+    if sample.device_bytes is not None:
+        return [(FULL, ANONYMOUS, f"GPU {gib(sample.device_bytes)}")]
+    return [
+        (FULL, ANONYMOUS, f"anonymous {gib(sample.anonymous_bytes)}"),
+        (SHADED, FILE_BACKED, f"file {gib(sample.file_bytes)}"),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,8 +108,8 @@ class _Scale:
     def cell(self, row: int, point: MemoryPoint | None) -> tuple[str, str]:
         """The glyph and its style."""
         if point is not None:
-            used = min(8, self.eighths(point.rss_bytes) - 8 * row)
-            file_backed = max(0, min(8, self.eighths(point.rss_bytes - point.anonymous_bytes) - 8 * row))
+            used = min(8, self.eighths(point.used_bytes) - 8 * row)
+            file_backed = max(0, min(8, self.eighths(point.file_bytes) - 8 * row))
             if used > 0:
                 return (SHADED, FILE_BACKED) if 2 * file_backed >= used else (EIGHTHS[used], ANONYMOUS)
         if self.budget_bytes is not None and row == self.row_of(self.budget_bytes):

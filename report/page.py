@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from ..profiles.units import format_size, gib
-from .charts import curve_chart, memory_chart
+from .charts import curve_chart, memory_chart, used_of
 from .page_assets import SCRIPT, STYLE
 from .run import error_of
 from .wording import clock, duration, enforcement, rate
@@ -48,7 +48,7 @@ def headline(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The figures of a first look: (name, value)."""
     estimate, start = _estimate(document), document["start"]
     if document["measured"]:
-        yield "GiB at most, measured", gib(max(peak["rss_bytes"] for peak in document["measured"]))
+        yield "GiB at most, measured", gib(max(used_of(peak) for peak in document["measured"]))
     if estimate:
         highest = max(phase["peak"]["expected_bytes"] for phase in estimate["phases"])
         yield "GiB at most, predicted", gib(highest)
@@ -76,8 +76,8 @@ def phase_rows(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
             "phase": name,
             "predicted": gib(plan["expected_bytes"]) if plan else "–",
             "range": f"{gib(plan['low_bytes'])}–{gib(plan['high_bytes'])}" if plan else "–",
-            "measured": gib(peak["rss_bytes"]) if peak else "–",
-            "error": error_of(plan["expected_bytes"], peak["rss_bytes"]) if both and plan and peak else "",
+            "measured": gib(used_of(peak)) if peak else "–",
+            "error": error_of(plan["expected_bytes"], used_of(peak)) if both and plan and peak else "",
             "anonymous": gib(peak["anonymous_bytes"]) if peak else "",
             "file-backed": gib(peak["file_bytes"]) if peak else "",
         }

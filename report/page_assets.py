@@ -51,7 +51,7 @@ SCRIPT = """
     const box = chart.getBoundingClientRect();
     const t = end * ((event.clientX - box.left) / box.width * 720 - 50) / 662;
     const near = data.samples.reduce((a, b) => Math.abs(b.t_s - t) < Math.abs(a.t_s - t) ? b : a);
-    at.textContent = near.t_s.toFixed(1) + " s: " + (near.rss_bytes / 2 ** 30).toFixed(2) +
+    at.textContent = near.t_s.toFixed(1) + " s: " + ((near.device_bytes ?? near.rss_bytes) / 2 ** 30).toFixed(2) +
       " GiB, " + (near.anonymous_bytes / 2 ** 30).toFixed(2) + " anonymous";
   });
 })();

@@ -106,7 +106,7 @@ class PlainView:
         if self._summary.recent_tokens_per_s is not None:
             yield f"{rate(self._summary.recent_tokens_per_s)} tokens/s"
         if self._summary.sample is not None:
-            yield format_size(self._summary.sample.rss_bytes)
+            yield format_size(self._summary.sample.used_bytes)
         if self._summary.left_s is not None:
             yield f"{duration(self._summary.left_s)} left"
 

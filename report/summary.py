@@ -13,11 +13,11 @@ _KEPT_POINTS = 1024
 
 @dataclass(frozen=True, slots=True)
 class MemoryPoint:
-    """The largest of a stretch of samples, which ends at `t_s`."""
+    """The largest of a stretch of samples, which ends at `t_s`: of the GPU's memory in a run on one."""
 
     t_s: float
-    rss_bytes: int
-    anonymous_bytes: int
+    used_bytes: int
+    file_bytes: int
 
 
 class MemoryTrack:
@@ -34,7 +34,8 @@ class MemoryTrack:
 
     def add(self, sample: Sample) -> None:
         """Append a sample; samples come in order of time."""
-        point = MemoryPoint(sample.t_s, sample.rss_bytes, sample.anonymous_bytes)
+        file_bytes = sample.file_bytes if sample.device_bytes is None else 0
+        point = MemoryPoint(sample.t_s, sample.used_bytes, file_bytes)
         if 0 < self._in_last < self._stride:
             self._points[-1] = _larger(self._points[-1], point)
             self._in_last += 1
@@ -62,8 +63,8 @@ class MemoryTrack:
 
 
 def _larger(first: MemoryPoint, second: MemoryPoint) -> MemoryPoint:
-    larger = max(first, second, key=lambda point: point.rss_bytes)
-    return MemoryPoint(second.t_s, larger.rss_bytes, larger.anonymous_bytes)
+    larger = max(first, second, key=lambda point: point.used_bytes)
+    return MemoryPoint(second.t_s, larger.used_bytes, larger.file_bytes)
 
 
 @dataclass(slots=True)
@@ -84,7 +85,7 @@ class RunSummary:
     recent: list[Metric] = field(default_factory=list)
     peaks: dict[str, PhasePeak] = field(default_factory=dict)
     reached: dict[str, int] = field(default_factory=dict)
-    """Largest resident set of every phase so far, samples included, in bytes."""
+    """Most used in every phase so far, samples included, in bytes: of the GPU in a run on one."""
     memory: MemoryTrack = field(default_factory=MemoryTrack)
 
     @classmethod
@@ -120,7 +121,7 @@ class RunSummary:
         self.sample = sample
         self.memory.add(sample)
         if self.phase is not None:
-            self._reach(self.phase, sample.rss_bytes)
+            self._reach(self.phase, sample.used_bytes)
 
     def _add_peak(self, peak: PhasePeak) -> None:
         before = self.peaks.get(peak.name, peak)
@@ -134,8 +135,8 @@ class RunSummary:
         )
         self._reach(peak.name, peak.measured_bytes)
 
-    def _reach(self, phase: str, rss_bytes: int) -> None:
-        self.reached[phase] = max(self.reached.get(phase, 0), rss_bytes)
+    def _reach(self, phase: str, used_bytes: int) -> None:
+        self.reached[phase] = max(self.reached.get(phase, 0), used_bytes)
 
     def _add_metric(self, metric: Metric) -> None:
         self.metric = metric

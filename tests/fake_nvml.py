@@ -65,6 +65,15 @@ class FakeNvml:
             raise self.NVMLError("Not Found")
         return device["mig"][slot]
 
+    def nvmlDeviceGetComputeRunningProcesses(self, device: dict[str, Any]) -> list[SimpleNamespace]:
+        """`processes` of the device, as (number, MiB or None); a device without them refuses."""
+        if "processes" not in device:
+            raise self.NVMLError("Not Supported")
+        return [
+            SimpleNamespace(pid=pid, usedGpuMemory=None if mib is None else mib * MIB)
+            for pid, mib in device["processes"]
+        ]
+
     def nvmlDeviceGetMemoryInfo(self, device: dict[str, Any], version: int | None = None) -> SimpleNamespace:
         if version is not None and self.old_driver:
             raise self.NVMLError("Function Not Found")

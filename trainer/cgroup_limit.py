@@ -35,6 +35,8 @@ class _Files:
     usage: str
     peak: str
     events: str
+    hits: tuple[str, str]
+    """The file and the pattern of how often usage came to the limit."""
 
 
 _FILES: Mapping[Version, _Files] = {
@@ -45,6 +47,7 @@ _FILES: Mapping[Version, _Files] = {
         usage="memory.usage_in_bytes",
         peak="memory.max_usage_in_bytes",
         events="memory.oom_control",
+        hits=("memory.failcnt", r"^(\d+)$"),
     ),
     2: _Files(
         limit="memory.max",
@@ -52,6 +55,7 @@ _FILES: Mapping[Version, _Files] = {
         usage="memory.current",
         peak="memory.peak",
         events="memory.events",
+        hits=("memory.events", r"^max (\d+)$"),
     ),
 }
 
@@ -93,12 +97,12 @@ class ControlGroup:
 
     def oom_kills(self) -> int:
         """Processes of this group that the kernel killed for memory, its own limit's or an outer one's."""
-        try:
-            events = (self.path / self._files.events).read_text()
-        except OSError:
-            return 0
-        found = re.search(r"^oom_kill (\d+)$", events, re.MULTILINE)
-        return int(found[1]) if found else 0
+        return _count(self.path / self._files.events, r"^oom_kill (\d+)$") or 0
+
+    def limit_hits(self) -> int | None:
+        """How often usage came to the limit: the kernel then drops cache, or kills. None if it does not tell."""
+        name, pattern = self._files.hits
+        return _count(self.path / name, pattern)
 
     def exceeded(self, sample: Sample) -> bool:
         """Whether the kernel has killed here: what is left of the run is then ended too.
@@ -150,3 +154,11 @@ def _number(path: Path) -> int | None:
         return int(path.read_text())
     except (OSError, ValueError):
         return None
+
+
+def _count(path: Path, pattern: str) -> int | None:
+    try:
+        found = re.search(pattern, path.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) if found else None

@@ -39,6 +39,8 @@ class Channel:
         self._exact = False
         self.device_peak: Callable[[], int] | None = None
         """Bytes of a GPU that this process held at most since the last call; None on a CPU."""
+        self.device_memory: Callable[[], Mapping[str, int]] | None = None
+        """Metric's `allocated_bytes` and `reserved_bytes` of now; None on a CPU."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Channel:
@@ -94,6 +96,7 @@ class Channel:
                 learning_rate=learning_rate,
                 tokens=tokens,
                 step_s=step_s,
+                **(self.device_memory() if self.device_memory is not None else {}),
             )
         )
 

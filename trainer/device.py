@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -25,3 +25,8 @@ def peak_since_last_asked(context_bytes: int) -> Callable[[], int]:
         return reserved_bytes + context_bytes
 
     return peak
+
+
+def memory_now() -> Mapping[str, int]:
+    """Bytes of tensors on the GPU, and of what PyTorch's allocator keeps of it."""
+    return {"allocated_bytes": torch.cuda.memory_allocated(), "reserved_bytes": torch.cuda.memory_reserved()}

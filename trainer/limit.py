@@ -32,9 +32,6 @@ class Limiter(Protocol):
     name: str
     limit_bytes: int
 
-    def usage_bytes(self) -> int | None:
-        """What the limit counts now; None if nothing counts."""
-
     def peak_bytes(self) -> int | None:
         """The most that it ever counted."""
 
@@ -61,9 +58,6 @@ class Watch:
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
-
-    def usage_bytes(self) -> int | None:
-        return None
 
     def peak_bytes(self) -> int | None:
         return None

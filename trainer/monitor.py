@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..planner.events import Sample
+from .gauges import Gauge
 from .process_tree import ProcessTree
 
 INTERVAL_S = 0.09
@@ -30,13 +31,13 @@ class Monitor:
         self,
         tree: ProcessTree,
         *,
-        group_usage: Callable[[], int | None],
+        gauges: Sequence[Gauge] = (),
         on_reading: Callable[[Reading], object],
         started_s: float,
         interval_s: float = INTERVAL_S,
     ) -> None:
         self._tree = tree
-        self._group_usage = group_usage
+        self._gauges = gauges
         self._on_reading = on_reading
         self._started_s = started_s
         self._interval_s = interval_s
@@ -66,7 +67,7 @@ class Monitor:
             anonymous_bytes=usage.anonymous_bytes,
             file_bytes=usage.file_bytes,
             swap_bytes=usage.swap_bytes,
-            cgroup_bytes=self._group_usage(),
+            **dict(item for gauge in self._gauges for item in gauge().items()),
         )
         return Reading(sample, usage.high_water_bytes)
 

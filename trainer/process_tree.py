@@ -73,6 +73,10 @@ class ProcessTree:
             high_water_bytes=own.high_water_bytes,
         )
 
+    def known(self) -> set[int]:
+        """The root and what was found below it when last looked for: cheap, at most 0.5 s old."""
+        return {self.root, *self._seen}
+
     def alive(self) -> set[int]:
         """Running processes of the session, and descendants seen earlier that left it."""
         if not _LINUX:

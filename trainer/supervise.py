@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 from ..planner.events import SCHEMA, Event, Metric, Note, Outcome, Phase, PhasePeak, Start, read
 from .diagnose import Evidence, Stop, diagnose
+from .gauges import gauges_of_run
 from .interrupts import Interrupts
 from .limit import STRATEGIES, Limiter, Strategy, Watch, impose
 from .monitor import Monitor, Reading
@@ -138,22 +139,24 @@ class _Run:
         except OSError as error:
             self._announce("none")
             return self._conclude(None, limiter_peak_bytes=None, oom_kills=0, log_tail=(str(error),))
-        monitor = Monitor(
-            worker.tree,
-            group_usage=lambda: self._limiter.usage_bytes(),
-            on_reading=lambda reading: self._on_reading(reading, worker),
-            started_s=self._started_s,
-        )
+        monitor: Monitor | None = None
         reader = threading.Thread(target=self._listen, args=(worker,), name="lplan-events", daemon=True)
         try:
             self._limit(worker, strategies)
+            monitor = Monitor(
+                worker.tree,
+                gauges=gauges_of_run(self._limiter, worker.tree.known),
+                on_reading=lambda reading: self._on_reading(reading, worker),
+                started_s=self._started_s,
+            )
             monitor.start()
             reader.start()
             worker.let_go()
             self._follow(worker)
         finally:
             exit_status = worker.end(self._limiter.members)
-            monitor.stop()
+            if monitor is not None:
+                monitor.stop()
             peak_bytes, oom_kills = self._limiter.peak_bytes(), self._limiter.oom_kills()
             self._limiter.close()
         reader.join(_LAST_WORDS_S)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..planner.events import Event, Outcome, Sample, from_line
 from ..profiles.errors import LplanError, UsageError
+from .gauges import gauges_of_process
 from .monitor import INTERVAL_S, Monitor
 from .process_tree import ProcessTree
 from .run_folder import RunFolder
@@ -51,8 +52,12 @@ def watch_process(pid: int, on_sample: Callable[[Sample], object], *, interval_s
     """
     if not Path(f"/proc/{pid}").is_dir() and Path("/proc/self").exists():
         raise UsageError(f"there is no process {pid}", hint="`ps aux` lists them")
+    tree = ProcessTree(pid)
     monitor = Monitor(
-        ProcessTree(pid), group_usage=lambda: None, on_reading=lambda _: None, started_s=time.monotonic()
+        tree,
+        gauges=gauges_of_process(pid, tree.known),
+        on_reading=lambda _: None,
+        started_s=time.monotonic(),
     )
     reading = monitor.read()
     if reading is None:

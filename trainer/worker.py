@@ -48,10 +48,11 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     held_out = TokenDataset(TokenFile(folder, "validation"))
     channel.phase("load")
     if job.device is not None:
-        from .device import hold_to, peak_since_last_asked
+        from .device import hold_to, memory_now, peak_since_last_asked
 
         hold_to(job.device.budget_bytes, job.device.context_bytes)
         channel.device_peak = peak_since_last_asked(job.device.context_bytes)
+        channel.device_memory = memory_now
     base = load_base(job)
     channel.phase("wrap")
     model = wrap(base, job.recipe)

@@ -10,6 +10,7 @@ from supervision import fake, wait_until
 
 from lplan.planner.events import PhasePeak, Sample
 from lplan.trainer import process_tree
+from lplan.trainer.gauges import pressure_gauge
 from lplan.trainer.monitor import Monitor, Reading
 from lplan.trainer.phase_peaks import PhasePeaks
 from lplan.trainer.process_tree import ProcessTree, start_of, usage_of
@@ -105,7 +106,12 @@ def test_elsewhere_psutil_sees_the_same_tree(
 def test_it_samples_ten_times_a_second_for_little(started: list[ProcessTree], tmp_path: Path) -> None:
     tree = start(started, tmp_path / "ready", "hold=16")
     readings: list[Reading] = []
-    monitor = Monitor(tree, group_usage=lambda: 123, on_reading=readings.append, started_s=time.monotonic())
+    monitor = Monitor(
+        tree,
+        gauges=[lambda: {"cgroup_bytes": 123}, pressure_gauge()],
+        on_reading=readings.append,
+        started_s=time.monotonic(),
+    )
     busy_s = time.process_time()
     monitor.start()
     time.sleep(2)
