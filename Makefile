@@ -18,9 +18,10 @@ demo: .venv/.demo ## fine-tune a real language model on real text within 2 GiB
 	$(BIN)/lplan fit-and-train --model $(DEMO_MODEL) --data demo --task banking77 --ram 2G --max-steps 30 \
 		--output runs/demo-$$(date +%Y-%m-%d-%H%M%S)
 
+# Two at a time; threads that wait for each other sleep, for their neighbour needs the core.
 test: .venv/.dev ## run the tests; planner and profiles must be covered
 	@cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
-		LPLAN_CACHE="$$cache" $(BIN)/pytest -m "not slow" --cov
+		LPLAN_CACHE="$$cache" OMP_WAIT_POLICY=passive $(BIN)/pytest -m "not slow" -n 2 --dist loadfile --cov
 
 test-slow: .venv/.dev ## run the measurements that take minutes
 	$(BIN)/pytest -m slow
