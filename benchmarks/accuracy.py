@@ -23,9 +23,10 @@ from lplan.planner.footprint import Footprint
 from lplan.planner.simulation import Surroundings, simulate
 from lplan.planner.tracing.trace import trace
 
+from .accounting import counts
 from .machine_info import RESULTS, store
 from .older import applied
-from .truth import Row, a100_rows, kernel_rows, litgpt_rows, t4_rows
+from .truth import Row, every_row
 
 READ = ("allocated", "reserved", "process")
 
@@ -83,7 +84,7 @@ class Predictor:
 
 def rows(only: str | None) -> Iterator[Row]:
     """All rows whose name or group has `only` in it."""
-    for row in (*t4_rows(), *a100_rows(), *kernel_rows(), *litgpt_rows()):
+    for row in every_row():
         if only is None or only in row.name or only in row.group:
             yield row
 
@@ -96,6 +97,16 @@ def summary(results: Sequence[Result]) -> Table:
     groups = {result.group: [r for r in results if r.group == result.group] for result in results}
     for name, members in sorted(groups.items(), key=lambda item: _lowest(item[1])):
         table.add_row(name, str(len(members)), *(_cell(members, what) for what in READ))
+    return table
+
+
+def accounted() -> Table:
+    """How many of all collected rows were scored, and why others were not."""
+    table = Table("collected in", "", "why, or what differs", title="every collected row")
+    table.add_column("rows", justify="right")
+    for part in (known := counts()):
+        table.add_row(part["file"], part["class"], part["reason"], str(part["rows"]))
+    table.add_row("", "", "", str(sum(part["rows"] for part in known)))
     return table
 
 
@@ -132,7 +143,8 @@ def main() -> None:
     if chosen.only is not None:
         before = json.loads((RESULTS / "accuracy.json").read_text(encoding="utf-8"))["rows"]
         found = {row["name"]: row for row in before} | found
-    console.print(f"stored in {store('accuracy', list(found.values()))}")
+    console.print(accounted())
+    console.print(f"stored in {store('accuracy', list(found.values()), accounting=counts())}")
 
 
 if __name__ == "__main__":

@@ -136,14 +136,15 @@ def litgpt_rows() -> Iterator[Row]:
             continue
         config = _LITGPT_CONFIGS[line["model"]]
         recipe = Recipe(
-            method="lora", device="cuda", kernel="flash", allocator="default", precision="bf16", adapter_dtype="base",
-            rank=line["rank"], dropout=line["dropout"], target_modules=("q_proj", "v_proj"), loop="plain",
+            method=line["method"], device="cuda", kernel="flash", allocator="default", precision="bf16",
+            quantization=(line["quantization"] or "none").removeprefix("bnb."), kbit_preparation=False,
+            adapter_dtype="base", rank=line["rank"], dropout=line["dropout"], target_modules=("q_proj", "v_proj"),
             batch_size=line["micro_batch"], accumulation=2, seq_len=line["seq_len"],
-            supervised_len=line["seq_len"], loss="chunked", padding="none",
+            supervised_len=line["seq_len"], loss="chunked", padding="none", loop="plain",
         )  # fmt: skip
         yield Row(
             name=line["id"],
-            group="A100 LoRA, litgpt",
+            group=f"A100 {'LoRA' if line['method'] == 'lora' else 'QLoRA'}, litgpt",
             model=line["model"],
             config=config,
             recipe=on_gpu(recipe, gpu, config),
@@ -152,6 +153,12 @@ def litgpt_rows() -> Iterator[Row]:
             differs="litgpt: own model code, LoRA in a fused qkv with zero padding",
             source=line["source"],
         )
+
+
+def every_row() -> Iterator[Row]:
+    """All that are scored, those of the stock stack first."""
+    for rows in (t4_rows, a100_rows, kernel_rows, litgpt_rows):
+        yield from rows()
 
 
 def _rules(line: Mapping[str, Any], recipe: Recipe) -> tuple[str, ...]:
