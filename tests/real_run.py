@@ -40,15 +40,17 @@ def train(folder: Path, on_event: Callable[[Event], object] | None = None, **opt
     return Run(outcome, RunFolder(folder), events)
 
 
-def kill_when(condition: Callable[[Event], bool]) -> Callable[[Event], None]:
-    """Somebody who kills the worker, as `kill -9` does, at the first event of which `condition` is true."""
+def kill_when(
+    condition: Callable[[Event], bool], number: signal.Signals = signal.SIGKILL
+) -> Callable[[Event], None]:
+    """Somebody who signals the worker, as `kill -9` does, at the first event of which `condition` is true."""
     done: list[Event] = []
 
     def watch(event: Event) -> None:
         if not done and not isinstance(event, Start) and condition(event):
             done.append(event)
             for child in _children():
-                os.kill(child, signal.SIGKILL)
+                os.kill(child, number)
 
     return watch
 

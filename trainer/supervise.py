@@ -18,10 +18,11 @@ from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from ..planner.events import SCHEMA, Event, Metric, Note, Outcome, Phase, PhasePeak, Start, read
+from ..planner.trend import Trend
 from .diagnose import Evidence, Stop, diagnose
 from .gauges import gauges_of_run
 from .interrupts import Interrupts
-from .limit import STRATEGIES, Limiter, Strategy, Watch, impose
+from .limit import STRATEGIES, DeviceLimit, Limiter, Strategy, Watch, impose
 from .monitor import Monitor, Reading
 from .phase_peaks import PhasePeaks
 from .recorder import Recorder
@@ -113,6 +114,7 @@ class _Run:
         self._oom_kills_before = _machine_oom_kills()
         self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._peaks = PhasePeaks()
+        self._trend = Trend(limit_bytes=budget_bytes, planned_bytes=facts.planned_peak_bytes)
         self._stop: Stop | None = None
         self._deadline_s = float("inf")
         self._phase: str | None = None
@@ -173,6 +175,7 @@ class _Run:
         self._limiter, refusals = impose(
             worker.pid, self._limiter.limit_bytes, self._facts.mapped_bytes, strategies
         )
+        self._trend.of_gpu = isinstance(self._limiter, DeviceLimit)
         self._announce(self._limiter.name)
         for refusal in refusals:
             self._note(f"the run is limited by {self._limiter.name}: {refusal}")
@@ -218,6 +221,7 @@ class _Run:
                 self._peaks.add(item)
                 self._anonymous_bytes = max(self._anonymous_bytes, sample.anonymous_bytes)
                 self._record(sample)
+                self._warn(self._trend.sample(sample), worker)
             case _Interrupt():
                 self._on_interrupt(worker)
             case _OverLimit():
@@ -232,9 +236,15 @@ class _Run:
                 self._phase = item.name
                 self._record(item)
             case _:
+                self._record(item)
                 if isinstance(item, Metric):
                     self._step = item.step
-                self._record(item)
+                    self._warn(self._trend.step(item.t_s), worker)
+
+    def _warn(self, text: str | None, worker: WorkerProcess | None) -> None:
+        if text is not None and worker is not None:
+            worker.ask_to_free()
+            self._note(f"{text}; the worker is asked to free caches after its step")
 
     def _on_interrupt(self, worker: WorkerProcess | None) -> None:
         if worker is None:

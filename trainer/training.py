@@ -18,6 +18,7 @@ from ..planner.recipe import Recipe
 from ..planner.tracing.objective import IGNORED, Objective
 from ..planner.tracing.step import autocast
 from .batches import TokenDataset, collator
+from .caches import free_caches
 from .channel import Channel
 from .checkpoints import Checkpoint, write_checkpoint
 from .data.batching import LengthGroupedBatches
@@ -223,6 +224,7 @@ class Reporter(TrainerCallback):
     def __init__(self, channel: Channel, stop_asked: Sequence[bool]) -> None:
         self.channel = channel
         self.stop_asked = stop_asked
+        self.free_asked: list[bool] = []
         self.trainer: PlannedTrainer | None = None
         self.cadence = Cadence(0)
         self._first: int | None = None
@@ -244,6 +246,9 @@ class Reporter(TrainerCallback):
         if state.global_step == 1:
             self.channel.phase("steady step")
         assert self.trainer is not None
+        if self.free_asked:
+            self.free_asked.clear()
+            self.channel.note(free_caches())
         if any(self.stop_asked):
             control.should_training_stop = True
         control.should_save = (

@@ -57,6 +57,7 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     channel.phase("wrap")
     model = wrap(base, job.recipe)
     reporter = Reporter(channel, stop_asked)
+    signal.signal(signal.SIGUSR1, lambda *_: reporter.free_asked.append(True))
     trainer = PlannedTrainer(
         job, model, str(folder / "checkpoints"), train, held_out if len(held_out) else None
     )

@@ -80,6 +80,11 @@ class WorkerProcess:
         if not self.ended():
             os.kill(self.pid, signal.SIGTERM)
 
+    def ask_to_free(self) -> None:
+        """SIGUSR1 to the worker alone: it frees its caches after its step."""
+        if not self.ended():
+            os.kill(self.pid, signal.SIGUSR1)
+
     def ended(self) -> bool:
         """Whether the worker is gone. Its number stays reserved until `end`: nobody else gets its signals."""
         if self._process.returncode is not None:

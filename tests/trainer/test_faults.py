@@ -123,3 +123,10 @@ def test_a_disk_that_is_full_while_saving_leaves_the_checkpoint_before(
     assert [checkpoint.step for checkpoint in list_checkpoints(folder / "checkpoints")] == [before.step]
     assert train(folder).outcome.verdict == "done"
     require_same(undisturbed, folder)
+
+
+def test_a_worker_that_is_asked_for_memory_frees_caches_once_and_goes_on(tmp_path: Path) -> None:
+    run = train(fill(tmp_path / "run"), kill_when(step(2), signal.SIGUSR1))
+    assert run.outcome.verdict == "done"
+    [freed] = [note.text for note in run.of(Note) if note.text.startswith("caches are freed: ")]
+    assert freed.endswith(" of the process")

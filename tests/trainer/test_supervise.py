@@ -356,3 +356,17 @@ def test_the_planned_environment_reaches_the_worker(tmp_path: Path) -> None:
     )
     assert folder.log.read_text() == "3 True\n"
     assert time.monotonic() - began_s < 10
+
+
+def test_before_the_limit_it_warns_once_and_asks_for_memory(tmp_path: Path) -> None:
+    """The worker doesn't listen: asking must not end it. A few MiB at a time it then comes to its limit."""
+    run = run_fake(
+        tmp_path / "run",
+        "hold=200",
+        *["hold=1", "sleep=0.06"] * 60,
+        budget_bytes=256 * MIB,
+        strategies=[by_watching],
+    )
+    [warning] = [note.text for note in run.of(Note) if "nearly used up" in note.text]
+    assert "asked to free caches" in warning
+    assert run.outcome.verdict == "out-of-memory"
