@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from ..footprint import Linear
-from ..polynomial import ZERO, Coefficients, Shape, symbolize, term
+from ..polynomial import MONOMIALS, ZERO, Coefficients, Shape, plus, symbolize, term
+from ..recipe import LOSS_CHUNK
 from ..stream import REPEATED
 from .depth import Depth
+from .shapes import CHUNKS
 
 if TYPE_CHECKING:
     from .tracker import StorageTracker
@@ -27,6 +29,7 @@ _MATMULS = {
 }
 _THIN = 64
 """A product with a smaller side (an adapter's rank) is bound by the memory it reads, not by arithmetic."""
+_CHUNK_ROWS = MONOMIALS.index("K")
 _RANDOM = ("aten::bernoulli_", "aten::native_dropout")
 
 
@@ -92,13 +95,22 @@ def _add(totals: dict[str, list[list[int]]], name: str, amount: Coefficients, re
 
 
 def _polynomial(work: Work, shape: Shape | None) -> Coefficients:
-    total = list(ZERO)
+    total = ZERO
     for factors in work.factors:
         amount = prod(factors)
         symbolic = symbolize(amount, factors, 1, shape) if shape is not None else None
-        product = symbolic or term("1", amount)
-        total = [a + b for a, b in zip(total, product, strict=True)]
-    return tuple(total)
+        total = plus(total, symbolic or term("1", amount))
+    return _of_all_chunks(total)
+
+
+def _of_all_chunks(amount: Coefficients) -> Coefficients:
+    """An op on a chunk's rows stands for one of CHUNKS: all supervised tokens', and what every chunk reads anew."""
+    rows = amount[_CHUNK_ROWS]
+    if not rows:
+        return amount
+    fixed = amount[0]
+    tokens = rows // CHUNKS + fixed // (CHUNKS * LOSS_CHUNK)
+    return plus(plus(amount, term("N", tokens)), plus(term("K", -rows), term("1", -fixed)))
 
 
 def _attention(name: str, args: Sequence[Any]) -> Work:

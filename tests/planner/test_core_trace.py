@@ -107,6 +107,22 @@ def test_few_layers_tell_of_many_to_the_byte(knobs, layers):
     assert traced_peaks(deep, recipe) == real_peaks(deep, recipe)
 
 
+def test_a_chunked_loss_works_on_every_supervised_token_once_more():
+    """Under a frozen head two products, logits and their gradient; in chunks the logits are made twice."""
+    shape = Shape(batch=8, seq=250, supervised=1920, chunk=128)
+    head_flop = 2 * shape.supervised * LLAMA["hidden_size"] * LLAMA["vocab_size"]
+    flop = {
+        loss: sum(
+            work.at(shape.values(), found.extra_units)
+            for name, work in found.work.items()
+            if name.startswith("micro matmul")
+        )
+        for loss in ("supervised", "chunked")
+        for found in [trace(LLAMA, Recipe(loss=loss), shape)]
+    }
+    assert flop["chunked"] - flop["supervised"] == pytest.approx(head_flop, rel=1e-5)
+
+
 def test_parameters_are_counted_as_pytorch_counts_them():
     found = trace({**LLAMA, "num_hidden_layers": 9}, Recipe().graph(), SHAPE)
     model = build(make_config({**LLAMA, "num_hidden_layers": 9}), Recipe())
