@@ -80,7 +80,10 @@ def total_work(tracker: StorageTracker, depth: Depth, shape: Shape | None) -> di
             _add(totals, f"{group} ops", term("1", 1), repeated)
     return {
         name: Linear(
-            *(tuple(c // (micro_batches if name.startswith("micro") else 1) for c in part) for part in parts)
+            *(
+                tuple(c // (micro_batches if name.startswith("micro") else 1) for c in _of_all_tokens(part))
+                for part in parts
+            )
         )
         for name, parts in totals.items()
     }
@@ -100,17 +103,16 @@ def _polynomial(work: Work, shape: Shape | None) -> Coefficients:
         amount = prod(factors)
         symbolic = symbolize(amount, factors, 1, shape) if shape is not None else None
         total = plus(total, symbolic or term("1", amount))
-    return _of_all_chunks(total)
+    if not total[_CHUNK_ROWS]:
+        return total
+    read_anew = total[0] // LOSS_CHUNK
+    return plus(total, plus(term("K", read_anew), term("1", -total[0])))
 
 
-def _of_all_chunks(amount: Coefficients) -> Coefficients:
-    """An op on a chunk's rows stands for one of CHUNKS: all supervised tokens', and what every chunk reads anew."""
+def _of_all_tokens(amount: Sequence[int]) -> Coefficients:
+    """With all supervised tokens in place of the rows of CHUNKS chunks, however many those tokens make."""
     rows = amount[_CHUNK_ROWS]
-    if not rows:
-        return amount
-    fixed = amount[0]
-    tokens = rows // CHUNKS + fixed // (CHUNKS * LOSS_CHUNK)
-    return plus(plus(amount, term("N", tokens)), plus(term("K", -rows), term("1", -fixed)))
+    return plus(amount, plus(term("N", rows // CHUNKS), term("K", -rows)))
 
 
 def _attention(name: str, args: Sequence[Any]) -> Work:
