@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from .cuda import context_bytes, surroundings
 from .estimating import TRACED_PHASES, Situation
-from .footprint import Footprint
+from .footprint import Footprint, Instant, Linear
 from .polynomial import MONOMIALS, ZERO, Coefficients, function, minus, plus, term
 from .recipe import Recipe
 from .residuals import residuals
@@ -123,8 +123,32 @@ def _bent(margin: Spread, budget_bytes: int) -> Callable[[int], int]:
     return required
 
 
-def recomputed(recipe: Recipe, plain: Footprint) -> Footprint:
-    """The least work of a checkpointed graph, from that of the same graph without: its layers run forward again."""
+def recomputed(recipe: Recipe, plain: Footprint, alike: tuple[Footprint, Footprint] | None) -> Footprint:
+    """The least of a checkpointed graph, from that of the same graph without: its layers run forward again.
+
+    `alike`: the graphs with and without checkpointing under another loss, where those are known. What the layers do
+    again is the same under every loss, so their difference is all of it.
+    """
+    work = _beyond(plain, *alike) if alike is not None else _products_again(recipe, plain)
+    phases = {
+        name: tuple(_without_recomputed(instant, recipe, plain) for instant in instants)
+        for name, instants in plain.phases.items()
+    }
+    return replace(plain, work=work, phases=phases)
+
+
+def _beyond(plain: Footprint, with_again: Footprint, without: Footprint) -> dict[str, Linear]:
+    work = dict(plain.work)
+    for name, part in with_again.work.items():
+        before, known = without.work.get(name, Linear(ZERO)), work.get(name, Linear(ZERO))
+        work[name] = Linear(
+            plus(known.base, minus(part.base, before.base)),
+            plus(known.per_unit, minus(part.per_unit, before.per_unit)),
+        )
+    return work
+
+
+def _products_again(recipe: Recipe, plain: Footprint) -> dict[str, Linear]:
     share = plain.extra_units / recipe.checkpoint_period if recipe.checkpoint_period else 0.0
     work = dict(plain.work)
     for name, part in plain.work.items():
@@ -132,4 +156,16 @@ def recomputed(recipe: Recipe, plain: Footprint) -> Footprint:
         again = _FORWARD_SHARE.get(kind, 0.0) * share if owner == "micro" else 0.0
         more = tuple(int(again * unit) for unit in part.per_unit)
         work[name] = replace(part, base=plus(part.base, more))
-    return replace(plain, work=work)
+    return work
+
+
+def _without_recomputed(instant: Instant, recipe: Recipe, plain: Footprint) -> Instant:
+    """What is alive whatever is recomputed: all but activations, and those of the repeated layers that are not."""
+    parts = dict(instant.components)
+    kept = parts.pop("activations", None)
+    if kept is not None and plain.period == 1 and recipe.checkpoint_period:
+        untouched = plain.extra_units - -(-plain.extra_units // recipe.checkpoint_period)
+        share = tuple(untouched * unit for unit in kept.per_unit)
+        if all(unit >= 0 for unit in share):
+            parts["activations"] = Linear(share)
+    return Instant(parts)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..profiles.errors import DoesNotFitError
 from ..profiles.units import format_size
-from .pricer import Candidate, Pricer
+from .pricer import Bound, Candidate, Pricer
 from .recipe import Recipe
 from .search import ascending, search, tracing
 from .space import space
@@ -39,12 +39,14 @@ def pareto(task: Task, progress: Progress | None = None) -> list[Option]:
     """The frontier over the whole space, the fastest first: each needs less memory than all that are faster."""
     found: list[Option] = []
     least_bytes: float = inf
+
+    def beaten(bound: Bound) -> bool:
+        return bound.least_bytes >= least_bytes
+
     with tracing(task, progress) as footprints:
         pricer = Pricer(task, footprints)
         recipes = list(dict.fromkeys(space(task)))
-        for recipe, bound in ascending(pricer, recipes, lambda bound: bound.least_s):
-            if bound.least_bytes >= least_bytes:
-                continue
+        for recipe, _ in ascending(pricer, recipes, lambda bound: bound.least_s, beaten):
             candidate = pricer.price(recipe)
             if isinstance(candidate, Candidate) and candidate.required_bytes < least_bytes:
                 least_bytes = candidate.required_bytes

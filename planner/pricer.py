@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast, get_args
 
 from ..profiles.errors import LplanError
 from .bounds import LeastBytes, recomputed
@@ -11,7 +12,7 @@ from .estimating import Situation, make_estimate, shape_of
 from .floating import hidden_size
 from .footprint import Footprint
 from .plan import TimeEstimate
-from .recipe import Recipe
+from .recipe import Loss, Recipe
 from .request import not_chunkable
 from .task import Task
 from .timing import StepClock, mean_shape_values, time_of
@@ -56,7 +57,7 @@ class Pricer:
         self._values: dict[tuple[int, int, int], list[float]] = {}
         self._graphs: dict[tuple[int, str, int], tuple[StepClock, LeastBytes]] = {}
         self._candidates: dict[Recipe, Candidate | LplanError] = {}
-        self._recomputed: dict[tuple[Recipe, int], Footprint] = {}
+        self._recomputed: dict[tuple[Recipe, int, bool], Footprint] = {}
         self._situation: Situation | None = None
 
     @property
@@ -76,10 +77,20 @@ class Pricer:
         plain = self._footprints.known(plain_graph(recipe), shape_of(recipe))
         if plain is None or isinstance(plain, LplanError):
             return Bound(0.0, 0, traced=False)
-        key = (recipe.graph(), id(plain))
+        alike = self._alike(recipe)
+        key = (recipe.graph(), id(plain), alike is not None)
         if key not in self._recomputed:
-            self._recomputed[key] = recomputed(recipe, plain)
+            self._recomputed[key] = recomputed(recipe, plain, alike)
         return self._bound(recipe, self._recomputed[key], traced=False)
+
+    def _alike(self, recipe: Recipe) -> tuple[Footprint, Footprint] | None:
+        """The known graphs, with its checkpointing and without, that differ from the recipe's in the loss alone."""
+        for loss in get_args(Loss):
+            other = replace(recipe, loss=loss)
+            known = [self._footprints.known(one, shape_of(other)) for one in (other, plain_graph(other))]
+            if loss != recipe.loss and all(isinstance(one, Footprint) for one in known):
+                return cast("tuple[Footprint, Footprint]", tuple(known))
+        return None
 
     def learn(self, recipe: Recipe) -> None:
         """Trace what would tell most: the plain graph if it is not known, else the recipe's own."""
@@ -122,7 +133,7 @@ class Pricer:
         assert isinstance(footprint, Footprint)
         clock, least = self.compiled(recipe, footprint)
         step_s = clock.step_s(self._mean_values(recipe), recipe.accumulation)
-        return Bound(step_s, least.at(shape_of(recipe).values()) if traced else 0, traced)
+        return Bound(step_s, least.at(shape_of(recipe).values()), traced)
 
     def compiled(self, recipe: Recipe, footprint: Footprint) -> tuple[StepClock, LeastBytes]:
         """Time and least memory of a graph as functions of the shape."""

@@ -75,12 +75,14 @@ def fastest(pricer: Pricer, recipes: Sequence[Recipe]) -> Candidate | None:
     """
     best: Candidate | None = None
     fastest_s = inf
-    for recipe, bound in ascending(pricer, recipes, lambda bound: bound.least_s):
+    most = pricer.task.situation.budget.budget_bytes
+
+    def too_large(bound: Bound) -> bool:
+        return bound.least_bytes > (most if best is None else best.required_bytes)
+
+    for recipe, bound in ascending(pricer, recipes, lambda bound: bound.least_s, too_large):
         if bound.least_s > fastest_s * (1 + EQUALLY_FAST):
             break
-        most = pricer.task.situation.budget.budget_bytes if best is None else best.required_bytes
-        if bound.least_bytes > most:
-            continue
         candidate = pricer.price(recipe)
         if isinstance(candidate, Candidate) and candidate.fits:
             fastest_s = min(fastest_s, candidate.time.step_s)
@@ -115,16 +117,22 @@ def _size(candidate: Candidate) -> tuple[int, float]:
 
 
 def ascending(
-    pricer: Pricer, recipes: Sequence[Recipe], key: Callable[[Bound], float]
+    pricer: Pricer,
+    recipes: Sequence[Recipe],
+    key: Callable[[Bound], float],
+    hopeless: Callable[[Bound], bool] = lambda _: False,
 ) -> Iterator[tuple[Recipe, Bound]]:
-    """Recipes whose graph is known by their bound, the least first; graphs are traced when their turn comes."""
+    """Recipes whose graph is known by their bound, the least first; graphs are traced when their turn comes.
+
+    What is hopeless then is left out, and not traced for.
+    """
     heap: list[tuple[float, int, bool]] = []
     for number, recipe in enumerate(recipes):
         _push(heap, pricer.bound(recipe), number, key)
     while heap:
         least, number, traced = heappop(heap)
         bound = pricer.bound(recipes[number])
-        if isinstance(bound, LplanError):
+        if isinstance(bound, LplanError) or hopeless(bound):
             continue
         if traced:
             yield recipes[number], bound

@@ -23,7 +23,7 @@ from lplan.profiles.units import GIB, MIB
 
 RECIPE = Recipe(batch_size=1, accumulation=8, seq_len=256, supervised_len=256, padding="none")
 BUDGETS = st.integers(460, 3000).map(lambda mib: mib * MIB)
-FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)

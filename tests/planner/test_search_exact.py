@@ -16,7 +16,7 @@ from lplan.planner.space import space
 from lplan.profiles.units import MIB
 
 LENIENT = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 BUDGETS = st.integers(350, 4000).map(lambda mib: mib * MIB)
 RECIPES = st.builds(
