@@ -16,6 +16,7 @@ from .commands.explain import explain_plan
 from .commands.export import export
 from .commands.fit_and_train import fit_and_train
 from .commands.fits import what_fits
+from .commands.generate import generate
 from .commands.history import calibrate, drift, history
 from .commands.merge import merge_adapter
 from .commands.models import models
@@ -41,6 +42,7 @@ for _command in (
     plan,
     fit_and_train,
     evaluate,
+    generate,
     merge_adapter,
     report,
     why,

@@ -28,7 +28,7 @@ class Size(click.ParamType[int]):
             raise UsageError(f"{flag}{error}", hint=error.hint) from error
 
 
-class _Number(click.FloatRange):
+class Number(click.FloatRange):
     """A finite number in a range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -56,7 +56,7 @@ KNOBS = _options(
     _choice("--method", "lora", "qlora", "full", text="Default: lora."),
     click.option("--rank", type=_POSITIVE, help="LoRA rank. Default: 8."),
     click.option("--alpha", type=_POSITIVE, help="LoRA alpha. Default: 16."),
-    click.option("--dropout", type=_Number(0, 1, max_open=True), help="LoRA dropout. Default: 0.05."),
+    click.option("--dropout", type=Number(0, 1, max_open=True), help="LoRA dropout. Default: 0.05."),
     click.option("--target-modules", metavar="NAMES", help="attention (default), all-linear, a,b,c or re:REGEX."),
     click.option("--target-parameters", metavar="NAMES", help="Stacked weights of experts, by name."),
     click.option("--modules-to-save", metavar="NAMES", help="Trained as copies, such as embed_tokens,lm_head."),
@@ -95,9 +95,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document o
 DATA = _options(
     click.option("--data", metavar="FILE|DIR|HUB_ID|demo", help="What to train on."),
     click.option("--task", metavar="NAME", help="banking77: labelled texts to dialogues. Default: none."),
-    click.option("--epochs", type=_Number(0, 1e6, min_open=True), help="Default: 3."),
+    click.option("--epochs", type=Number(0, 1e6, min_open=True), help="Default: 3."),
     click.option("--max-steps", type=_POSITIVE, help="Optimizer steps, instead of epochs."),
-    click.option("--learning-rate", type=_Number(0, 1e3, min_open=True), help="Default: 2e-4."),
+    click.option("--learning-rate", type=Number(0, 1e3, min_open=True), help="Default: 2e-4."),
     click.option(
         "--warmup-steps", type=click.IntRange(min=0), help="Default: 50, at most a tenth of the steps."
     ),
@@ -140,7 +140,7 @@ class Difference(click.ParamType[int]):
         return -size if text.startswith("-") else size
 
 
-PRICE = click.option("--price", type=_Number(0, 1e6), help="Of this machine, an hour: adds the cost.")
+PRICE = click.option("--price", type=Number(0, 1e6), help="Of this machine, an hour: adds the cost.")
 SAFETY = click.option("--safety", type=Safety(), help="Keep this free: a share (10%) or a size (1G).")
 AIM = _options(
     _choice("--objective", *get_args(Objective), text="Of what fits, take the: fastest (default), ..."),

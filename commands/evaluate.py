@@ -24,7 +24,9 @@ def evaluate(run: Path, samples: int | None, generated: bool, max_forgetting: fl
     """Evaluate a run: held-out loss, task answers, general knowledge and speed, before and after."""
     from ..report.evaluation import evaluation_view
     from ..trainer.evaluation.of_run import Wanted, evaluate_run
+    from ..trainer.quiet import quiet
 
+    quiet()
     wanted = Wanted(samples=samples, generated=generated, max_forgetting=max_forgetting)
     evaluated = evaluate_run(run, wanted)
     if as_json:

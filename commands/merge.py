@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +28,11 @@ def merge_adapter(
 ) -> None:
     """Merge an adapter into its base's files, block by block: the model is never in memory."""
     from ..planner.tracer import baseline
+    from ..trainer.evaluation.adapters import base_of
     from ..trainer.merged_check import merge_and_check
+    from ..trainer.quiet import quiet
 
+    quiet()
     adapter = source / "adapter" if (source / "adapter").is_dir() else source
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output} is there already", hint="name a new folder by --output")
@@ -43,7 +45,7 @@ def merge_adapter(
             talk.print(f"{plan.tensors} weights, in blocks of {blocks}; at most {peak} while merging")
 
     merged = merge_and_check(
-        base or _base_of(adapter),
+        base or base_of(adapter),
         adapter,
         output,
         libraries_bytes=libraries.anonymous_bytes + libraries.file_bytes,
@@ -62,19 +64,3 @@ def merge_adapter(
             f"{found.largest:.4f} at most; {found.top_share:.0%} of the likeliest tokens agree"
         )
     console().print(f"merged into {output}", soft_wrap=True)
-
-
-def _base_of(adapter: Path) -> Path:
-    """The base that an adapter names. Raises UsageError where that is no folder here."""
-    try:
-        named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{adapter} holds no adapter", hint="name a run folder, or an adapter's folder"
-        ) from error
-    base = Path(str(named.get("base_model_name_or_path")))
-    if not base.is_dir():
-        raise UsageError(
-            f"the base {base} of this adapter is not a folder here", hint="say where: --model DIR"
-        )
-    return base

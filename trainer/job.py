@@ -11,6 +11,7 @@ from typing import Any
 
 from ..planner.plan import Schedule
 from ..planner.recipe import Recipe
+from ..profiles.errors import LplanError
 from .data.encoding import EncodedSet
 
 JOB = "job.json"
@@ -50,12 +51,18 @@ class Job:
 
     @classmethod
     def read(cls, folder: Path) -> Job:
-        """The job of a run folder."""
-        data = json.loads((folder / JOB).read_text(encoding="utf-8"))
-        data["recipe"] = Recipe.from_dict(data["recipe"])
-        data["schedule"] = Schedule(**data["schedule"])
-        data["device"] = DeviceBudget(**data["device"]) if data["device"] else None
-        return cls(**data)
+        """The job of a run folder. Raises LplanError where it is damaged, or another version of lplan wrote it."""
+        try:
+            data = json.loads((folder / JOB).read_text(encoding="utf-8"))
+            data["recipe"] = Recipe.from_dict(data["recipe"])
+            data["schedule"] = Schedule(**data["schedule"])
+            data["device"] = DeviceBudget(**data["device"]) if data["device"] else None
+            return cls(**data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LplanError(
+                f"{folder / JOB} cannot be read: {type(error).__name__}: {error}",
+                hint="it is damaged, or of another version of lplan; train again",
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

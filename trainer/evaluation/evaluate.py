@@ -57,7 +57,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), autocast(recipe):
+        with torch.no_grad(), autocast(recipe, recipe.device):
             examiner = _Examiner(model, questions, extent, began_s)
             asked = examiner.ask()
             knowledge = examiner.knowledge()

@@ -6,7 +6,7 @@ import json
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -114,11 +114,6 @@ def make_questions(
     )
 
 
-def only(questions: QuestionSet, samples: int) -> QuestionSet:
-    """The first so many of the examples."""
-    return replace(questions, asked=questions.asked[:samples])
-
-
 def general_knowledge(tokenizer: ChatTokenizer, *, seed: int = 0) -> tuple[Question, ...]:
     """The embedded questions, in a random but fixed order of fields."""
     text = resources.files("lplan.trainer.data").joinpath("general_knowledge.toml").read_text("utf-8")
@@ -134,12 +129,13 @@ def general_knowledge(tokenizer: ChatTokenizer, *, seed: int = 0) -> tuple[Quest
     return tuple(questions)
 
 
-def prompt_ids(messages: Sequence[Message], tokenizer: ChatTokenizer) -> Ids:
-    """A dialogue that waits for the assistant, in the model's own format."""
+def prompt_ids(messages: Sequence[Message], tokenizer: ChatTokenizer) -> tuple[Ids, frozenset[int]]:
+    """A dialogue that waits for the assistant, in the model's own format, and what ends the answer there."""
     answered = Example(messages=(*messages, Message(role="assistant", content="x")))
     split = _split(encode(answered, tokenizer))
     assert split is not None
-    return split[0]
+    markers = {*tokenizer.get_added_vocab().values(), tokenizer.eos_token_id}
+    return split[0], frozenset(split[1][-1:]) & markers
 
 
 def _tokens(tokenizer: ChatTokenizer, texts: list[str]) -> tuple[Ids, ...]:
