@@ -70,6 +70,11 @@ def test_an_ended_run_is_watched_to_its_end(lplan: CommandLine, run: Path) -> No
         ("watch", "--pid", str(2**30)),
         ("report", "absent"),
         ("report", "."),
+        ("evaluate", "absent"),
+        ("evaluate", "."),
+        ("evaluate", ".", "--samples", "0"),
+        ("merge", "absent", "--output", "new"),
+        ("merge", ".", "--output", "new"),
     ],
     ids=" ".join,
 )

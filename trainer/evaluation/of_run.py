@@ -21,8 +21,6 @@ from .questions import QuestionSet, make_questions
 
 SHARE_OF_TRAINING = 0.1
 """The evaluation at the end of a run takes at most about so much of the time that training took."""
-_ROWS = 4
-"""Without gradients and optimizer states there is room for more rows than the micro batch has."""
 _SHORT_SAMPLES = 512
 """Held-out examples at hand for it; time decides how many of them are asked."""
 
@@ -107,11 +105,12 @@ def evaluate_run(folder: Path, wanted: Wanted) -> Evaluated:
     """
     import torch
 
-    from .adapters import load_run
+    from .adapters import find_source, load_run
     from .evaluate import Extent, evaluate
 
     if not (folder / "plan.json").is_file() or not (folder / "job.json").is_file():
         raise UsageError(f"{folder} is no run folder", hint="runs are made by lplan fit-and-train")
+    find_source(folder)
     plan, job = read_plan(folder / "plan.json"), Job.read(folder)
     if plan.data is None:
         raise LplanError(f"{folder} was planned without data", hint="there is nothing to evaluate on")
@@ -122,7 +121,7 @@ def evaluate_run(folder: Path, wanted: Wanted) -> Evaluated:
         load_run(folder, job),
         questions,
         job.recipe,
-        Extent(rows=_ROWS * job.recipe.batch_size, generated=wanted.generated),
+        Extent(rows=job.recipe.batch_size, generated=wanted.generated),
         name=plan.estimate.model.id,
         task=plan.data.task,
         max_forgetting=wanted.max_forgetting,
