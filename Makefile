@@ -40,6 +40,7 @@ bench: .venv/.bench ## measure accuracy and speed; stores benchmarks/results
 	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.gpu_accuracy
 	$(BIN)/python -m benchmarks.step_time
+	$(BIN)/python -m benchmarks.plan_quality
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.versus_trl --model smollm2
 	$(BIN)/python -m benchmarks.versus_trl --model tinyllama --steps 4

@@ -33,12 +33,18 @@ def checkpoint(name: str) -> Path:
 
 def tinyllama(data: str) -> Path:
     """TinyLlama's shape with random weights, and a tokenizer trained on the data: its own is not reachable."""
-    folder = checkpoint("tinyllama-random")
+    return with_tokenizer("tinyllama-random", data)
+
+
+def with_tokenizer(name: str, data: str) -> Path:
+    """A checkpoint of random weights, with a tokenizer trained on the data within its vocabulary."""
+    folder = checkpoint(name)
     if not (folder / "tokenizer.json").exists():
         texts = [
             m.content for example in read_examples(data, task="banking77").train for m in example.messages
         ]
-        train_tokenizer(texts, llama(22)["vocab_size"], folder)
+        config, _ = _RANDOM[name]
+        train_tokenizer(texts, config["vocab_size"], folder)
     return folder
 
 

@@ -59,14 +59,36 @@ def run(
     environment: Mapping[str, str] | None = None,
 ) -> Measured:
     """Train `steps` optimizer steps for real and evaluate one batch. Raises RuntimeError with the worker's log."""
+    vocabulary = int(config["vocab_size"])
+    return train_on(
+        recipe, config, samples(recipe, vocabulary, recipe.effective_batch * steps),
+        samples(recipe, vocabulary, recipe.batch_size), model=model, steps=steps, environment=environment,
+    )  # fmt: skip
+
+
+def train_on(
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    train: EncodedSet,
+    held_out: EncodedSet,
+    *,
+    model: str | None,
+    steps: int,
+    pad_token_id: int = 0,
+    order_batch: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Measured:
+    """Train `steps` optimizer steps on samples and evaluate others. `order_batch` is Job's.
+
+    Raises RuntimeError with the worker's log.
+    """
     with tempfile.TemporaryDirectory(prefix="lplan-run-") as name:
         folder = Path(name)
-        vocabulary = int(config["vocab_size"])
-        TokenFile(folder, "train").write(samples(recipe, vocabulary, recipe.effective_batch * steps))
-        TokenFile(folder, "validation").write(samples(recipe, vocabulary, recipe.batch_size))
+        TokenFile(folder, "train").write(train)
+        TokenFile(folder, "validation").write(held_out)
         Job(
-            model=model, config=config, trust_remote_code=False, recipe=recipe, pad_token_id=0, checkpoint_steps=0,
-            schedule=Schedule(max_steps=steps, warmup_steps=0),
+            model=model, config=config, trust_remote_code=False, recipe=recipe, pad_token_id=pad_token_id,
+            checkpoint_steps=0, schedule=Schedule(max_steps=steps, warmup_steps=0), order_batch=order_batch,
         ).write(folder)  # fmt: skip
         return _measured(_worker(folder, recipe, environment or {}))
 

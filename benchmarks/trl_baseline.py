@@ -53,12 +53,19 @@ _TUNED = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "OMP_", "KMP_", "MKL_")
 
 
 def run_trl(
-    model: Path, examples_jsonl: Path, steps: int, python: Path | None = None, *, threads: int = 2
+    model: Path,
+    examples_jsonl: Path,
+    steps: int,
+    python: Path | None = None,
+    *,
+    threads: int = 2,
+    auto_find_batch_size: bool = False,
 ) -> dict[str, Any]:
     """Train `steps` steps in a process of its own, with the interpreter `python` (None: this one).
 
     What `train` says, plus "process": peak RSS and anonymous bytes seen from outside, and wall-clock seconds.
-    A model without a chat template is given Llama 2's instruction format, as lplan does.
+    A model without a chat template is given Llama 2's instruction format, as lplan does. `auto_find_batch_size` is
+    Trainer's: from its batch of 8 down by a tenth whenever memory runs out.
     Raises RuntimeError with the end of the log when the run fails or is killed.
     """
     from lplan.planner.chat import LLAMA_2
@@ -73,6 +80,8 @@ def run_trl(
             "--model", str(model.resolve()), "--train", str(examples_jsonl.resolve()),
             "--steps", str(steps), "--json", str(out),
         ]  # fmt: skip
+        if auto_find_batch_size:
+            command.append("--auto-find-batch-size")
         if not load_tokenizer(model).chat_template:
             template = Path(scratch) / "llama-2.jinja"
             template.write_text(LLAMA_2, encoding="utf-8")
@@ -174,6 +183,8 @@ def train(
     output: Path,
     marks: PhaseMarks,
     chat_template: Path | None = None,
+    *,
+    auto_find_batch_size: bool = False,
 ) -> dict[str, Any]:
     """The user's script, and what it reached. `chat_template` is a Jinja file for a model without one.
 
@@ -189,6 +200,7 @@ def train(
         args=SFTConfig(
             output_dir=str(output), max_steps=steps, learning_rate=2e-4, logging_steps=1, report_to="none",
             use_cpu=True, chat_template_path=str(chat_template) if chat_template else None,
+            auto_find_batch_size=auto_find_batch_size,
         ),
         train_dataset=load_dataset("json", data_files=str(examples), split="train"),
         peft_config=LoraConfig(
@@ -268,13 +280,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True, help="optimizer steps, at least 2")
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
     parser.add_argument("--chat-template", type=Path, help="a Jinja file, for a model without a template")
+    parser.add_argument("--auto-find-batch-size", action="store_true", help="Trainer's; not a default")
     options = parser.parse_args()
     if options.steps < 2:
         parser.error("the first step doesn't count: --steps must be at least 2")
     with tempfile.TemporaryDirectory(prefix="trl-run-") as output:
         result = train(
-            options.model, options.train, options.steps, Path(output), marks, options.chat_template
-        )
+            options.model, options.train, options.steps, Path(output), marks, options.chat_template,
+            auto_find_batch_size=options.auto_find_batch_size,
+        )  # fmt: skip
     options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"{result['tokens_per_s']:.1f} tokens/s, {max(result['phases'].values()) / 2**20:.0f} MiB")
 

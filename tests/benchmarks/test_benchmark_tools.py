@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from model_files import TINY, TINY_PARAMETERS
@@ -19,8 +20,10 @@ from lplan.benchmarks.gemm_limit import (
     share_of_limit,
 )
 from lplan.benchmarks.peak_of import peak_of
+from lplan.benchmarks.plan_quality import QUICK, Reached, grid, judged
 from lplan.benchmarks.step_time import rank_correlation, row, summary
 from lplan.benchmarks.trl_baseline import PhaseMarks, run_trl
+from lplan.planner.recipe import Recipe
 
 MIB = 2**20
 SMOLLM2_135M = {
@@ -110,6 +113,37 @@ def test_step_times_are_of_twenty_runs_of_four_models() -> None:
         == 20
     )
     assert len({str(case.config) for case in TIMED}) == 4
+
+
+class FakeMeter:
+    """Twice the batch, twice the speed and the memory; recomputing halves memory and costs a third."""
+
+    def __init__(self) -> None:
+        self.model = SimpleNamespace(id="made up")
+        self.again: list[int] = []
+
+    def measure(self, recipe: Recipe, *, again: bool = False) -> Reached:
+        if again:
+            self.again.append(recipe.batch_size)
+        speed = recipe.batch_size * (1.0 if recipe.checkpointing == "none" else 2 / 3)
+        kept = 100 * MIB * recipe.batch_size * (2 if recipe.checkpointing == "none" else 1)
+        return Reached(rss_bytes=kept, steps=[(round(600 * speed), 1.0)])
+
+
+def test_a_plan_is_judged_by_what_fits_when_measured() -> None:
+    start = Recipe(batch_size=1, accumulation=8)
+    points = list(grid(start, QUICK))
+    assert {recipe.effective_batch for recipe in points} == {8}
+    assert len(points) == len(set(points)) == 16
+    meter = FakeMeter()
+    # 2 without checkpointing take 400 MiB, 8 with it 800, 8 without 1,600; 8 with it are 8 * 2/3 as fast as the plan.
+    found = judged(meter, start, "1G", points, confirm=True)  # type: ignore[arg-type]
+    assert (found["best"]["batch_size"], found["best"]["checkpointing"]) == (8, "full")
+    assert found["of_best"] == pytest.approx(3 / 16)
+    assert (found["grid"], found["fitting"]) == (16, 12)
+    assert sorted(meter.again) == [1, 8]
+    alone = judged(meter, start, "200M", points, confirm=False)  # type: ignore[arg-type]
+    assert (alone["fitting"], alone["of_best"]) == (4, pytest.approx(3 / 4))
 
 
 @pytest.mark.slow
