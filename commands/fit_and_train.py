@@ -53,6 +53,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Attempts at most: a run that dies for memory goes on with a smaller plan.",
 )
+@click.option(
+    "--report-to",
+    type=click.Choice(("tensorboard", "wandb", "mlflow", "trackio")),
+    multiple=True,
+    help="Send metrics, memory among them, to a tracker that is installed; may be given several times.",
+)
 @click.option("--quiet", is_flag=True, help="Say only how it ended.")
 @JSON
 def fit_and_train(
@@ -63,6 +69,7 @@ def fit_and_train(
     output: Path | None,
     checkpoint_steps: int | None,
     tries: int,
+    report_to: tuple[str, ...],
     quiet: bool,
     as_json: bool,
     **asked: Any,
@@ -71,10 +78,17 @@ def fit_and_train(
     from ..trainer.fit import reserved_folder, resumable, resume_run, run_plan
     from ..trainer.replay import replay
     from ..trainer.run_folder import default_path
+    from ..trainer.trackers import require_trackers
 
     silent = quiet or as_json
     if resume is not None:
-        others = {"model": model, "plan": plan_file, "output": output, "checkpoint_steps": checkpoint_steps}
+        others = {
+            "model": model,
+            "plan": plan_file,
+            "output": output,
+            "checkpoint_steps": checkpoint_steps,
+            "report_to": report_to,
+        }
         _require_alone("--resume", {**asked, **others})
         chosen, folder = resumable(resume)
         outcome = _train(
@@ -83,6 +97,7 @@ def fit_and_train(
         _raise_failure(outcome, folder)
         return
     named = _require_sources(model, plan_file, asked)
+    require_trackers(report_to)
     with reserved_folder(output or default_path(named)) as folder:
         if plan_file is None:
             task, chosen, data = planned(named, trust_remote_code, asked, for_run=True)
@@ -90,7 +105,15 @@ def fit_and_train(
             task, (chosen, data) = None, replay(plan_file, model, asked["data"], trust=trust_remote_code)
         show_plan(task, chosen, None if silent else console(stderr=True))
         assert data is not None
-        run = partial(run_plan, chosen, data, folder, checkpoint_steps=checkpoint_steps or 0, tries=tries)
+        run = partial(
+            run_plan,
+            chosen,
+            data,
+            folder,
+            checkpoint_steps=checkpoint_steps or 0,
+            tries=tries,
+            report_to=report_to,
+        )
         outcome = _train(chosen, folder, run, quiet=quiet, as_json=as_json)
     _raise_failure(outcome, folder)
 

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..options import JSON
 from ..profiles.errors import UsageError
-from ..profiles.units import format_size
-from .shared import console
+from .shared import console, print_json
 
 if TYPE_CHECKING:
     from ..planner.events import Sample
-
-_LINE_EVERY_S = 1.0
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--pid", type=click.IntRange(min=1), help="Any process, with everything it started.")
-def watch(run: Path | None, pid: int | None) -> None:
+@JSON
+def watch(run: Path | None, pid: int | None, as_json: bool) -> None:
     """Watch a run from another terminal, or the memory of any process until it ends."""
     if (run is None) == (pid is None):
         raise UsageError("watch needs a run folder or --pid N, one of them", hint="`lplan watch runs/…`")
+    if run is not None and as_json:
+        raise UsageError("--json goes with --pid", hint=f"`lplan report {run} --json` says all of a run")
     if run is not None:
         _watch_run(run)
     elif pid is not None:
-        _watch_process(pid)
+        _watch_process(pid, as_json=as_json)
 
 
 def _watch_run(run: Path) -> None:
@@ -42,27 +45,37 @@ def _watch_run(run: Path) -> None:
             view.handle(event)
 
 
-def _watch_process(pid: int) -> None:
+def _watch_process(pid: int, *, as_json: bool) -> None:
+    from ..profiles.cgroup import memory_groups
+    from ..report.process import ProcessView
     from ..trainer.watch import watch_process
 
-    out = console()
-    highest: list[Sample] = []
-    told_s = [-_LINE_EVERY_S]
+    seen: list[Sample] = []
+    groups = memory_groups(pid=pid)
+    limits = [group.limit_bytes for group in groups if group.limit_bytes is not None]
+    view = ProcessView(console(), f"process {pid}", min(limits, default=None))
 
     def on_sample(sample: Sample) -> None:
-        highest[:] = [max([*highest, sample], key=lambda one: one.rss_bytes)]
-        if sample.t_s - told_s[0] >= _LINE_EVERY_S:
-            told_s[0] = sample.t_s
-            out.print(_line(sample), soft_wrap=True)
+        highest = max([*seen[1:2], sample], key=lambda one: one.rss_bytes)
+        seen[:] = [sample, highest]
+        if not as_json:
+            view.handle(sample)
 
-    try:
-        watch_process(pid, on_sample)
-    finally:
-        if highest:
-            out.print(f"at most {_line(highest[0])}", soft_wrap=True)
+    with nullcontext() if as_json else view:
+        try:
+            watch_process(pid, on_sample)
+        finally:
+            if seen and as_json:
+                print_json(_document(pid, seen, limits))
 
 
-def _line(sample: Sample) -> str:
-    parts = f"{format_size(sample.anonymous_bytes)} anonymous, {format_size(sample.file_bytes)} file-backed"
-    swapped = f", {format_size(sample.swap_bytes)} swapped" if sample.swap_bytes else ""
-    return f"{format_size(sample.rss_bytes)} after {sample.t_s:.1f} s: {parts}{swapped}"
+def _document(pid: int, seen: list[Sample], limits: list[int]) -> dict[str, Any]:
+    last, highest = seen
+    return {
+        "schema": "lplan.watch/1",
+        "pid": pid,
+        "watched_s": last.t_s,
+        "limit_bytes": min(limits, default=None),
+        "highest": asdict(highest),
+        "last": asdict(last),
+    }

@@ -17,22 +17,29 @@ _GUTTER = 12
 _BUDGET_LINE, _PLAN_LINE = "━", "╌"
 _OFF_SCALE = 2.0
 """A budget more than this many times what is used or planned is named, not drawn."""
+_LEAST_PRESSURE = 1.0
+"""Percent of the time that tasks waited for memory: less is not worth a warning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryGraph:
-    """What to draw: a track up to `now_s`, in `height` rows of `width` cells, gutter included."""
+    """What to draw: a track up to `now_s`, in `height` rows of `width` cells, gutter included.
+
+    Without a plan or a budget there is no line for it.
+    """
 
     track: MemoryTrack
     now_s: float
-    plan_bytes: int
-    budget_bytes: int
+    plan_bytes: int | None
+    budget_bytes: int | None
     width: int
     height: int
+    budget_name: str = "budget"
 
     def lines(self) -> Iterator[Text]:
         """The rows from the top, then the time axis."""
-        gutter = max(_GUTTER, len(_label("budget", self.budget_bytes)), len(_label("plan", self.plan_bytes)))
+        labels = (_label(self.budget_name, self.budget_bytes or 0), _label("plan", self.plan_bytes or 0))
+        gutter = max(_GUTTER, *map(len, labels))
         columns = list(self.track.columns(self.width - gutter - 1, self.now_s))
         scale = self._scale(columns)
         for row in reversed(range(self.height)):
@@ -46,13 +53,14 @@ class MemoryGraph:
 
     def _scale(self, columns: Sequence[MemoryPoint | None]) -> _Scale:
         seen = max((point.used_bytes for point in columns if point), default=0)
-        used = max(seen, self.plan_bytes, 1)
-        is_near = self.budget_bytes <= _OFF_SCALE * used
+        used = max(seen, self.plan_bytes or 0, 1)
+        near = self.budget_bytes if self.budget_bytes and self.budget_bytes <= _OFF_SCALE * used else None
         return _Scale(
-            top_bytes=max(used, self.budget_bytes) if is_near else used,
+            top_bytes=max(used, near or 0),
             rows=self.height,
             plan_bytes=self.plan_bytes,
-            budget_bytes=self.budget_bytes if is_near else None,
+            budget_bytes=near,
+            budget_name=self.budget_name,
         )
 
 
@@ -60,12 +68,15 @@ def _label(name: str, size_bytes: int) -> str:
     return f"{name} {gib(size_bytes)} "
 
 
-def legend(sample: Sample | None, plan_bytes: int, budget_bytes: int) -> Text:
+def legend(
+    sample: Sample | None, plan_bytes: int | None, budget_bytes: int | None, budget_name: str = "budget"
+) -> Text:
     """What the glyphs mean, with the present figures."""
-    parts = [
-        (_PLAN_LINE, PLAN, f"plan {gib(plan_bytes)}"),
-        (_BUDGET_LINE, BUDGET, f"budget {gib(budget_bytes)}"),
-    ]
+    parts = []
+    if plan_bytes is not None:
+        parts.append((_PLAN_LINE, PLAN, f"plan {gib(plan_bytes)}"))
+    if budget_bytes is not None:
+        parts.append((_BUDGET_LINE, BUDGET, f"{budget_name} {gib(budget_bytes)}"))
     if sample is not None:
         parts[:0] = _contents(sample)
     text = Text(no_wrap=True, overflow="ellipsis")
@@ -73,7 +84,9 @@ def legend(sample: Sample | None, plan_bytes: int, budget_bytes: int) -> Text:
         text.append(glyph, style=style)
         text.append(f" {words}  ")
     if sample is not None and sample.swap_bytes:
-        text.append(f"swapped {format_size(sample.swap_bytes)}", style=WARN)
+        text.append(f"swapped {format_size(sample.swap_bytes)}  ", style=WARN)
+    if sample is not None and (sample.pressure_some or 0.0) >= _LEAST_PRESSURE:
+        text.append(f"waits for memory {sample.pressure_some:.0f} % of the time", style=WARN)
     return text
 
 
@@ -90,8 +103,9 @@ def _contents(sample: Sample) -> list[tuple[str, str, str]]:
 class _Scale:
     top_bytes: int
     rows: int
-    plan_bytes: int
+    plan_bytes: int | None
     budget_bytes: int | None
+    budget_name: str
 
     def row_of(self, size_bytes: int) -> int:
         return min(self.rows - 1, size_bytes * self.rows // self.top_bytes)
@@ -102,8 +116,10 @@ class _Scale:
     def label(self, row: int) -> str:
         """The name and size of the row's line, if one runs there."""
         if self.budget_bytes is not None and row == self.row_of(self.budget_bytes):
-            return _label("budget", self.budget_bytes)
-        return _label("plan", self.plan_bytes) if row == self.row_of(self.plan_bytes) else ""
+            return _label(self.budget_name, self.budget_bytes)
+        if self.plan_bytes is not None and row == self.row_of(self.plan_bytes):
+            return _label("plan", self.plan_bytes)
+        return ""
 
     def cell(self, row: int, point: MemoryPoint | None) -> tuple[str, str]:
         """The glyph and its style."""
@@ -114,4 +130,6 @@ class _Scale:
                 return (SHADED, FILE_BACKED) if 2 * file_backed >= used else (EIGHTHS[used], ANONYMOUS)
         if self.budget_bytes is not None and row == self.row_of(self.budget_bytes):
             return _BUDGET_LINE, BUDGET
-        return (_PLAN_LINE, PLAN) if row == self.row_of(self.plan_bytes) else (" ", "")
+        if self.plan_bytes is not None and row == self.row_of(self.plan_bytes):
+            return _PLAN_LINE, PLAN
+        return " ", ""

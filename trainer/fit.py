@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -65,8 +65,9 @@ def run_plan(
     *,
     checkpoint_steps: int = 0,
     tries: int = TRIES,
+    report_to: Sequence[str] = (),
 ) -> Outcome:
-    """Train as planned; every event goes to events.jsonl and to `on_event`."""
+    """Train as planned; every event goes to events.jsonl and to `on_event`, metrics to the trackers `report_to`."""
     recipe, model = plan.recipe, plan.estimate.model
     write_plan(plan, folder.plan)
     TokenFile(folder.path, "train").write(data.train)
@@ -81,6 +82,7 @@ def run_plan(
         pad_token_id=data.pad_token_id,
         checkpoint_steps=checkpoint_steps,
         device=_device(plan.estimate),
+        report_to=tuple(report_to),
     ).write(folder.path)
     return _launch(plan, folder, on_event, tries)
 

@@ -25,7 +25,7 @@ _AVERAGE = re.compile(r"^(some|full) avg10=([\d.]+)", re.MULTILINE)
 
 def gauges_of_run(limiter: Limiter, members: Callable[[], set[int]]) -> tuple[Gauge, ...]:
     """For a worker under `limiter`; its GPU only where that is what is limited."""
-    gpu = gpu_gauge(members) if isinstance(limiter, DeviceLimit) else None
+    gpu = gpu_gauge(members, alone=True) if isinstance(limiter, DeviceLimit) else None
     if isinstance(limiter, ControlGroup):
         return (group_gauge(limiter),)
     return (pressure_gauge(), *([gpu] if gpu is not None else []))
@@ -37,7 +37,7 @@ def gauges_of_process(pid: int, members: Callable[[], set[int]], root: Path = RO
     around = pressure_gauge(root)
     if group is not None:
         around = group_gauge(ControlGroup(group.version, group.path, group.limit_bytes or 0), root)
-    gpu = gpu_gauge(members)
+    gpu = gpu_gauge(members, alone=False)
     return (around, *([gpu] if gpu is not None else []))
 
 
@@ -58,12 +58,11 @@ def group_gauge(group: ControlGroup, root: Path = ROOT) -> Gauge:
     return gauge
 
 
-def gpu_gauge(members: Callable[[], set[int]]) -> Gauge | None:
+def gpu_gauge(members: Callable[[], set[int]], *, alone: bool) -> Gauge | None:
     """What `members` hold of the first visible GPU, and what all do; None without NVML or GPU.
 
     Where the driver does not say what a process holds (WSL2, some MIG instances) or knows processes by other
-    numbers (a container's), it is what the device holds more than it did at first: exact when the tree is
-    alone there.
+    numbers (a container's), members that are `alone` in starting to use the GPU hold what it has gained.
     """
     try:
         import pynvml
@@ -84,11 +83,9 @@ def gpu_gauge(members: Callable[[], set[int]]) -> Gauge | None:
             own_bytes = _held_by(pynvml, handle, members())
         except pynvml.NVMLError:
             return {}
-        more_bytes = max(0, used_bytes - before_bytes)
-        return {
-            "device_used_bytes": used_bytes,
-            "device_bytes": more_bytes if own_bytes is None else own_bytes,
-        }
+        if own_bytes is None and alone:
+            own_bytes = max(0, used_bytes - before_bytes)
+        return {"device_used_bytes": used_bytes, "device_bytes": own_bytes}
 
     return gauge
 

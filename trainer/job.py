@@ -43,6 +43,8 @@ class Job:
     to become smaller keeps it."""
     device: DeviceBudget | None = None
     """None on a CPU."""
+    report_to: tuple[str, ...] = ()
+    """Experiment trackers (trainer.trackers)."""
 
     def write(self, folder: Path) -> None:
         """Write job.json."""
@@ -56,6 +58,7 @@ class Job:
             data = json.loads((folder / JOB).read_text(encoding="utf-8"))
             data["recipe"] = Recipe.from_dict(data["recipe"])
             data["schedule"] = Schedule(**data["schedule"])
+            data["report_to"] = tuple(data.get("report_to", ()))
             data["device"] = DeviceBudget(**data["device"]) if data["device"] else None
             return cls(**data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -23,6 +23,7 @@ from .channel import Channel
 from .checkpoints import Checkpoint, write_checkpoint
 from .data.batching import LengthGroupedBatches
 from .job import Job
+from .memory_metrics import memory_gib
 from .training_state import read_progress, read_random, read_weights, write_progress, write_weights
 
 TRAINER_STATE_NAME = "trainer_state.json"
@@ -62,7 +63,8 @@ def training_arguments(job: Job, folder: str) -> TrainingArguments:
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",
-        report_to="none",
+        report_to=list(job.report_to) or "none",
+        run_name=Path(folder).parent.name,
         disable_tqdm=True,
         use_cpu=recipe.device == "cpu",
         remove_unused_columns=False,
@@ -133,6 +135,12 @@ class PlannedTrainer(Trainer):
         with _saved(self.job.recipe), autocast(self.job.recipe, self.job.recipe.device):
             loss = self.objective(model, inputs, items)
         return (loss, {}) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Metrics, and for trackers the memory of this process and its GPU, in GiB."""
+        if self.job.report_to:
+            logs = {**logs, **memory_gib()}
+        super().log(logs, start_time)
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         scaler = self.accelerator.scaler

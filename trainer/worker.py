@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -58,6 +59,7 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     model = wrap(base, job.recipe)
     reporter = Reporter(channel, stop_asked)
     signal.signal(signal.SIGUSR1, lambda *_: reporter.free_asked.append(True))
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
     trainer = PlannedTrainer(
         job, model, str(folder / "checkpoints"), train, held_out if len(held_out) else None
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -58,6 +61,17 @@ def test_an_ended_run_is_watched_to_its_end(lplan: CommandLine, run: Path) -> No
     assert "killed at its limit" in lplan("watch", str(run)).out
 
 
+def test_a_process_is_watched_as_one_document(lplan: CommandLine) -> None:
+    code = "held = bytearray(b'x' * (64 << 20)); import time; time.sleep(2)"
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        threading.Thread(target=process.wait, daemon=True).start()  # a zombie has no memory
+        document = lplan("watch", "--pid", str(process.pid), "--json").document
+    assert document["schema"] == "lplan.watch/1"
+    assert document["pid"] == process.pid
+    assert document["highest"]["anonymous_bytes"] >= 64 << 20
+    assert document["watched_s"] > 0
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -67,6 +81,7 @@ def test_an_ended_run_is_watched_to_its_end(lplan: CommandLine, run: Path) -> No
         ("why", "--log", "absent"),
         ("watch",),
         ("watch", "absent"),
+        ("watch", "run", "--json"),
         ("watch", "--pid", str(2**30)),
         ("report", "absent"),
         ("report", "."),

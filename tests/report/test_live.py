@@ -14,6 +14,7 @@ from lplan.profiles.units import GIB
 from lplan.report.graph import MemoryGraph
 from lplan.report.live import LiveView, view_for
 from lplan.report.plain import PlainView, QuietView
+from lplan.report.process import ProcessView
 from lplan.report.summary import MemoryTrack
 
 from .samples import DONE, KILLED, SMOLLM2_2G, run_events
@@ -55,6 +56,46 @@ def test_golden_live(golden, render, name, until_s, width, height, encoding):
 
 def test_golden_live_without_a_plan_by_phases(golden, render):
     golden("live_no_estimate_80", render(watched(61, None).picture()))
+
+
+def on_a_gpu(event):
+    """The run on a GPU that gives it the same plan, while the machine's own memory runs short."""
+    if not isinstance(event, Sample):
+        return event
+    return replace(event, rss_bytes=9 * GIB, anonymous_bytes=9 * GIB, file_bytes=0,
+                   device_bytes=event.rss_bytes, pressure_some=12.4)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_golden_live_on_a_gpu(golden, render, width):
+    view = LiveView(console(), SMOLLM2_2G)
+    for event in run_events(until_s=61):
+        view.summary.add(on_a_gpu(event))
+    golden(f"live_gpu_{width}", render(view.picture(), width=width, height=24))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_golden_process(golden, render, width):
+    view = ProcessView(console(), "process 4711", 2 * GIB)
+    for event in run_events(until_s=61):
+        if isinstance(event, Sample):
+            view.handle(replace(event, cgroup_bytes=event.rss_bytes + GIB // 8, limit_hits=1204,
+                                pressure_some=0.0, device_used_bytes=GIB))  # fmt: skip
+    golden(f"process_{width}", render(view.picture(), width=width, height=24))
+
+
+def test_a_process_without_a_terminal_is_a_line_a_second_and_the_highest():
+    out = console()
+    with ProcessView(out, "process 4711", None) as view:
+        for tick in range(31):
+            used = GIB if tick == 5 else GIB // 2
+            view.handle(Sample(t_s=tick / 10, rss_bytes=used, anonymous_bytes=used, file_bytes=0,
+                               swap_bytes=0, pressure_some=3.6))  # fmt: skip
+    lines = out.file.getvalue().splitlines()
+    assert len(lines) == 4 + 1
+    assert lines[-1] == (
+        "at most 1.00 GiB after 0.5 s: 1.00 GiB anonymous, 0.0 MiB file-backed, waiting for memory 4 %"
+    )
 
 
 def test_golden_plain(golden):

@@ -62,7 +62,7 @@ def nvml_of(monkeypatch: pytest.MonkeyPatch, *devices: dict[str, Any], visible: 
 
 def held(devices: tuple[dict[str, Any], ...], later: dict[str, Any]) -> dict[str, Any]:
     """The gauge's reading of processes 7 and 8, after the last device has become `later`."""
-    gauge = gpu_gauge(lambda: {7, 8})
+    gauge = gpu_gauge(lambda: {7, 8}, alone=True)
     assert gauge is not None
     devices[-1].update(later)
     return {name: size // MIB for name, size in gauge().items()}
@@ -100,8 +100,15 @@ def test_an_instance_is_read_and_not_its_device(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_driver_or_gpu_there_is_no_gauge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(init_error="Driver Not Loaded"))
-    assert gpu_gauge(set) is None
+    assert gpu_gauge(set, alone=True) is None
     nvml_of(monkeypatch, T4, visible="-1")
-    assert gpu_gauge(set) is None
+    assert gpu_gauge(set, alone=True) is None
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert gpu_gauge(set) is None
+    assert gpu_gauge(set, alone=True) is None
+
+
+def test_of_somebody_elses_process_nothing_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml_of(monkeypatch, {**T4, "mib": (15360, 448, 900)})
+    gauge = gpu_gauge(lambda: {7}, alone=False)
+    assert gauge is not None
+    assert gauge() == {"device_used_bytes": 900 * MIB, "device_bytes": None}

@@ -1,0 +1,124 @@
+"""What watching costs: step times of a worker that trains, with and without the monitor, in turns.
+
+`python -m benchmarks.overhead`. A child trains a small Llama on all cores. In every second block of its steps
+this process does what a run's parent does: the monitor with its gauges, the record on disk, the live view.
+Blocks are compared in pairs, in both orders; the interval is a bootstrap over pairs. About two minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+
+from lplan.planner.events import Metric
+from lplan.report.live import LiveView
+from lplan.trainer.gauges import gauges_of_process
+from lplan.trainer.monitor import Monitor, Reading
+from lplan.trainer.process_tree import ProcessTree
+from lplan.trainer.recorder import Recorder
+
+from .machine_info import store
+
+PAIRS = 24
+STEPS_A_BLOCK = 12
+GOAL = 0.01
+
+TRAIN = """
+import os, time, torch
+from transformers import LlamaConfig, LlamaForCausalLM
+torch.set_num_threads(os.cpu_count())
+config = LlamaConfig(hidden_size=256, intermediate_size=704, num_hidden_layers=6, num_attention_heads=4,
+                     num_key_value_heads=4, vocab_size=4096)
+model = LlamaForCausalLM(config)
+optimizer = torch.optim.AdamW(model.parameters())
+ids = torch.randint(0, 4096, (4, 128))
+while True:
+    began = time.perf_counter()
+    model(input_ids=ids, labels=ids).loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    print(time.perf_counter() - began, flush=True)
+"""
+
+
+def block(child: subprocess.Popen[str], *, watched: bool) -> list[float]:
+    """Seconds of each step of one block; the first step, in which watching starts or ends, is left out."""
+    assert child.stdout is not None
+    if not watched:
+        return [float(child.stdout.readline()) for _ in range(STEPS_A_BLOCK + 1)][1:]
+    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
+        view = LiveView(Console(file=nowhere, force_terminal=True, width=120, height=40))
+        with view, Recorder(Path(folder) / "events.jsonl", view.handle) as record:
+            tree = ProcessTree(child.pid)
+
+            def on_reading(reading: Reading) -> None:
+                record(reading.sample)
+
+            monitor = Monitor(
+                tree,
+                gauges=gauges_of_process(child.pid, tree.known),
+                on_reading=on_reading,
+                started_s=time.monotonic(),
+            )
+            monitor.start()
+            times = []
+            for step in range(STEPS_A_BLOCK + 1):
+                times.append(float(child.stdout.readline()))
+                record(
+                    Metric(
+                        t_s=float(step), step=step, loss=1.0, learning_rate=1e-4, tokens=512, step_s=times[-1]
+                    )
+                )
+            monitor.stop()
+    return times[1:]
+
+
+def overhead(pairs: list[tuple[float, float]]) -> float:
+    """The median over pairs of how much longer a watched step takes, as a share."""
+    return median(watched / alone - 1 for alone, watched in pairs)
+
+
+def interval(pairs: list[tuple[float, float]], draws: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval of `overhead`."""
+    generator = random.Random(0)
+    found = sorted(overhead(generator.choices(pairs, k=len(pairs))) for _ in range(draws))
+    return found[draws // 40], found[-draws // 40 - 1]
+
+
+def measure() -> list[dict[str, Any]]:
+    """Medians of the blocks of every pair; every second pair is watched first."""
+    child = subprocess.Popen([sys.executable, "-c", TRAIN], stdout=subprocess.PIPE, text=True)
+    try:
+        block(child, watched=False)
+        rows = []
+        for pair in range(PAIRS):
+            first = pair % 2 == 1
+            times = {watched: median(block(child, watched=watched)) for watched in (first, not first)}
+            rows.append({"alone_s": times[False], "watched_s": times[True], "watched_first": first})
+        return rows
+    finally:
+        child.kill()
+        child.wait()
+
+
+def main() -> None:
+    """Measure, store, and say it."""
+    rows = measure()
+    pairs = [(row["alone_s"], row["watched_s"]) for row in rows]
+    share, (low, high) = overhead(pairs), interval(pairs)
+    store("overhead", rows, overhead=share, interval_95=[low, high], goal=GOAL, steps_a_block=STEPS_A_BLOCK)
+    step_ms = 1000 * median(alone for alone, _ in pairs)
+    print(f"{share:+.2%} of a step of {step_ms:.0f} ms (95 %: {low:+.2%} to {high:+.2%}); goal: {GOAL:.0%}")
+
+
+if __name__ == "__main__":
+    main()
