@@ -21,6 +21,8 @@ from .style import Adaptive
 from .summary import RunSummary
 
 _REFRESHES_PER_S = 5
+# A drawing takes ten milliseconds, which the worker could use: then it comes as rarely as this share demands.
+_BUSY_SHARE = 0.01
 
 
 class View(Protocol):
@@ -61,7 +63,7 @@ class LiveView:
         self.summary = RunSummary()
         self._estimate = estimate
         self._clock = clock
-        self._drawn_s = float("-inf")
+        self._due_s = float("-inf")
         self._live = Live(
             get_renderable=self.picture, console=console, auto_refresh=False, vertical_overflow="crop"
         )
@@ -76,14 +78,15 @@ class LiveView:
         self._live.stop()
 
     def handle(self, event: Event) -> None:
-        """Take one event into account; draw if the last drawing is old enough."""
+        """Take one event into account; draw if the last drawing is old enough for what it cost."""
         self.summary.add(event)
         if isinstance(event, Note):
             self._live.console.print(note_line(event))
         now = self._clock()
-        if now - self._drawn_s >= 1 / _REFRESHES_PER_S or isinstance(event, Outcome):
-            self._drawn_s = now
+        if now >= self._due_s or isinstance(event, Outcome):
             self._live.refresh()
+            done = self._clock()
+            self._due_s = max(now + 1 / _REFRESHES_PER_S, done + (done - now) / _BUSY_SHARE)
 
     def picture(self) -> RenderableType:
         """The run as it is now, for whatever width and height it is drawn at."""
