@@ -59,6 +59,11 @@ if TYPE_CHECKING:
     multiple=True,
     help="Send metrics, memory among them, to a tracker that is installed; may be given several times.",
 )
+@click.option(
+    "--rehearsal/--no-rehearsal",
+    default=True,
+    help="Try a step, an evaluation and a checkpoint on the longest samples first. Default: yes.",
+)
 @click.option("--quiet", is_flag=True, help="Say only how it ended.")
 @JSON
 def fit_and_train(
@@ -70,6 +75,7 @@ def fit_and_train(
     checkpoint_steps: int | None,
     tries: int,
     report_to: tuple[str, ...],
+    rehearsal: bool,
     quiet: bool,
     as_json: bool,
     **asked: Any,
@@ -113,6 +119,7 @@ def fit_and_train(
             checkpoint_steps=checkpoint_steps or 0,
             tries=tries,
             report_to=report_to,
+            rehearse=rehearsal,
         )
         outcome = _train(chosen, folder, run, quiet=quiet, as_json=as_json)
     _raise_failure(outcome, folder)

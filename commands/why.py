@@ -31,6 +31,7 @@ def why(run: Path | None, log: Path | None, as_json: bool) -> None:
 
 
 def _explain_run(run: Path, *, as_json: bool) -> None:
+    from ..planner.estimate import with_rehearsal
     from ..planner.record import read_record, record_document
     from ..report.page import headline
     from ..report.run import outcome_line
@@ -47,7 +48,8 @@ def _explain_run(run: Path, *, as_json: bool) -> None:
         out.print(f"{value:>8}  {name}", markup=False)
     if record.plan is not None:
         for peak in record.peaks.values():
-            planned = next((p.peak for p in record.plan.estimate.phases if p.name == peak.name), None)
+            phases = with_rehearsal(record.plan.estimate.phases)
+            planned = next((p.peak for p in phases if p.name == peak.name), None)
             if planned is not None and peak.measured_bytes > planned.high_bytes:
                 above = f"{format_size(peak.measured_bytes)}, at most {format_size(planned.high_bytes)} was planned"
                 out.print(f"above plan: {peak.name} reached {above}", soft_wrap=True)

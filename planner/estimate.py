@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ..profiles.hardware import Budget, Hardware
 from ..profiles.model import ModelProfile
 from .recipe import Recipe
 
 PHASES = ("import", "load", "wrap", "first step", "steady step", "evaluation", "save")
+REHEARSAL = "rehearsal"
+"""A phase of runs, not of plans: after wrapping, what REHEARSED will need is needed once, and undone."""
+REHEARSED = ("first step", "evaluation", "save")
 
 COMPONENTS = (
     "weights",
@@ -102,3 +105,13 @@ class Estimate:
     def fits(self) -> bool:
         """Whether even the high estimate of every phase stays within the budget."""
         return self.peak.required_bytes <= self.budget.budget_bytes
+
+
+def with_rehearsal(phases: Sequence[PhaseEstimate]) -> tuple[PhaseEstimate, ...]:
+    """A plan's phases with the rehearsal in its place: it needs the most of what it goes through."""
+    parts = [phase for phase in phases if phase.name in REHEARSED]
+    if not parts:
+        return tuple(phases)
+    rehearsal = replace(max(parts, key=lambda phase: phase.peak.expected_bytes), name=REHEARSAL)
+    place = phases.index(parts[0])
+    return (*phases[:place], rehearsal, *phases[place:])

@@ -36,7 +36,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """The worker enters a phase of `planner.estimate.PHASES`."""
+    """The worker enters a phase of `planner.estimate.PHASES`, or rehearses or resumes."""
 
     kind: ClassVar[str] = "phase"
     t_s: float

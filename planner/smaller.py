@@ -8,7 +8,7 @@ from itertools import product
 
 from ..profiles.errors import LplanError
 from ..profiles.units import format_size
-from .estimate import Estimate
+from .estimate import Estimate, with_rehearsal
 from .estimating import Situation
 from .plan import Decision, Plan
 from .recipe import Recipe
@@ -52,12 +52,8 @@ def smaller_plan(plan: Plan, *, phase: str | None, tried: Collection[Recipe], at
 
 
 def _needed(estimate: Estimate, phase: str | None) -> int:
-    phases = [one for one in estimate.phases if one.name == phase or (phase not in _names(estimate))]
-    return max(one.required_bytes for one in phases)
-
-
-def _names(estimate: Estimate) -> tuple[str, ...]:
-    return tuple(phase.name for phase in estimate.phases)
+    phases = with_rehearsal(estimate.phases)
+    return max(one.required_bytes for one in [p for p in phases if p.name == phase] or phases)
 
 
 def _leaner(recipe: Recipe) -> Iterator[Recipe]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ..planner.estimate import REHEARSAL, REHEARSED
 from ..profiles.units import format_size, gib
 from .charts import curve_chart, memory_chart, used_of
 from .page_assets import SCRIPT, STYLE
@@ -69,6 +70,8 @@ def phase_rows(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     estimate = _estimate(document)
     measured = {peak["name"]: peak for peak in document["measured"]}
     planned = {phase["name"]: phase["peak"] for phase in estimate["phases"]} if estimate else {}
+    if REHEARSAL in measured and planned:
+        planned = _with_rehearsal(planned)
     for name in dict.fromkeys((*planned, *measured)):
         peak, plan = measured.get(name), planned.get(name)
         both = peak is not None and plan is not None
@@ -81,6 +84,16 @@ def phase_rows(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
             "anonymous": gib(peak["anonymous_bytes"]) if peak else "",
             "file-backed": gib(peak["file_bytes"]) if peak else "",
         }
+
+
+def _with_rehearsal(planned: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """As planner.estimate.with_rehearsal does it."""
+    highest = max(
+        (planned[name] for name in REHEARSED if name in planned), key=lambda peak: peak["expected_bytes"]
+    )
+    place = next(i for i, name in enumerate(planned) if name in REHEARSED)
+    rows = list(planned.items())
+    return dict([*rows[:place], (REHEARSAL, highest), *rows[place:]])
 
 
 def verdict(document: Mapping[str, Any]) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
-from ..planner.estimate import Estimate
+from ..planner.estimate import Estimate, with_rehearsal
 from ..planner.events import Evaluation, Event, Metric, Note, Outcome, Phase, PhasePeak, Start
 from ..profiles.units import format_size, gib
 from .run import outcome_line
@@ -40,7 +40,8 @@ class PlainView:
 
     def __init__(self, console: Console, estimate: Estimate | None = None) -> None:
         self._console = console
-        self._planned = {phase.name: phase.peak for phase in estimate.phases} if estimate else {}
+        phases = with_rehearsal(estimate.phases) if estimate else ()
+        self._planned = {phase.name: phase.peak for phase in phases}
         self._summary = RunSummary()
         self._metric_s = float("-inf")
 

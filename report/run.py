@@ -9,7 +9,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..planner.estimate import Estimate, PhaseEstimate
+from ..planner.estimate import REHEARSAL, Estimate, PhaseEstimate, with_rehearsal
 from ..planner.events import Outcome, PhasePeak
 from ..planner.plan import TimeEstimate
 from ..profiles.units import format_size, gib
@@ -51,7 +51,9 @@ def run_table(
         title = f": the largest {what} of every phase, in GiB"
         yield Text.assemble(("predicted against measured", STRONG), title)
         yield ""
-        rows = [_row(phase, measured.get(phase.name), seen) for phase in estimate.phases]
+        rehearsed = REHEARSAL in measured or REHEARSAL in seen
+        phases = with_rehearsal(estimate.phases) if rehearsed else estimate.phases
+        rows = [_row(phase, measured.get(phase.name), seen) for phase in phases]
         yield _table(rows, options.max_width)
         yield Text(_footnote(estimate, measured), style=MUTED)
         yield ""

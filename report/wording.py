@@ -17,6 +17,7 @@ _WHEN = {
     "import": "while importing the libraries",
     "load": "while loading the model",
     "wrap": "while adding the adapters",
+    "rehearsal": "in the rehearsal",
     "first step": "in the first step",
     "steady step": "in a steady step",
     "evaluation": "during evaluation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -26,18 +27,27 @@ class TokenDataset(Dataset[Sample]):
         self.offsets = file.offsets()
         self.ids = torch.tensor(file.ids(), dtype=torch.int32)
         self.marks = torch.tensor(file.marks(), dtype=torch.bool)
+        self.chosen: Sequence[int] = range(len(self.offsets) - 1)
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.chosen)
 
     def __getitem__(self, index: int) -> Sample:
-        here = slice(self.offsets[index], self.offsets[index + 1])
+        sample = self.chosen[index]
+        here = slice(self.offsets[sample], self.offsets[sample + 1])
         ids = self.ids[here].long()
         return ids, torch.where(self.marks[here], ids, IGNORED)
 
     def lengths(self) -> list[int]:
         """Tokens of each sample."""
-        return [b - a for a, b in zip(self.offsets, self.offsets[1:], strict=False)]
+        return [self.offsets[sample + 1] - self.offsets[sample] for sample in self.chosen]
+
+    def longest(self, count: int) -> TokenDataset:
+        """Its longest samples, the same tokens in memory."""
+        lengths, few = self.lengths(), copy(self)
+        order = sorted(range(len(self)), key=lambda index: -lengths[index])
+        few.chosen = [self.chosen[index] for index in order[:count]]
+        return few
 
 
 class Collator:

@@ -54,7 +54,7 @@ class Channel:
         return cls(fd, started_s)
 
     def phase(self, name: str) -> None:
-        """Enter a phase of planner.estimate.PHASES; ends the one before with its peak."""
+        """Enter a phase; ends the one before with its peak."""
         if self._fd is None:
             return
         self.phase_peak()

@@ -49,7 +49,7 @@ class Evidence:
     def where(self) -> str:
         """As in "during the steady step, after step 11"."""
         during = f"during the {self.phase} phase" if self.phase else "before its first phase"
-        if self.phase in ("first step", "steady step", "evaluation"):
+        if self.phase in ("rehearsal", "first step", "steady step", "evaluation"):
             during = f"during the {self.phase}"
         return f"{during}, after step {self.step}" if self.step else during
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..planner.allocator import environment_of
 from ..planner.cuda import context_bytes
 from ..planner.documents import read_plan, write_plan
-from ..planner.estimate import Estimate
+from ..planner.estimate import REHEARSAL, Estimate, with_rehearsal
 from ..planner.estimating import is_mapped
 from ..planner.events import Event, Outcome, read
 from ..planner.plan import Plan
@@ -66,6 +66,7 @@ def run_plan(
     checkpoint_steps: int = 0,
     tries: int = TRIES,
     report_to: Sequence[str] = (),
+    rehearse: bool = True,
 ) -> Outcome:
     """Train as planned; every event goes to events.jsonl and to `on_event`, metrics to the trackers `report_to`."""
     recipe, model = plan.recipe, plan.estimate.model
@@ -83,6 +84,7 @@ def run_plan(
         checkpoint_steps=checkpoint_steps,
         device=_device(plan.estimate),
         report_to=tuple(report_to),
+        rehearse=rehearse,
     ).write(folder.path)
     return _launch(plan, folder, on_event, tries)
 
@@ -159,8 +161,13 @@ def _facts(plan: Plan) -> RunFacts:
         model=model.id,
         total_steps=plan.time.steps if plan.time is not None else 0,
         planned_peak_bytes=plan.estimate.peak.peak.expected_bytes,
+        planned_rehearsal_bytes=_rehearsal_bytes(plan.estimate),
         mapped_bytes=model.weights.total_bytes if is_mapped(model, plan.recipe) else 0,
     )
+
+
+def _rehearsal_bytes(estimate: Estimate) -> int:
+    return next(p.peak.expected_bytes for p in with_rehearsal(estimate.phases) if p.name == REHEARSAL)
 
 
 def _device(estimate: Estimate) -> DeviceBudget | None:

@@ -13,14 +13,15 @@ _PATIENCE = 3
 
 
 class Interrupts:
-    """Inside, SIGINT, SIGTERM and SIGHUP call `notify`; the third one raises KeyboardInterrupt as well.
+    """Inside, SIGINT, SIGTERM and SIGHUP call `notify`; the `patience`th raises KeyboardInterrupt as well.
 
     Signals that were ignored (nohup) stay ignored. Outside the main thread, where Python sets no handlers,
     nothing changes.
     """
 
-    def __init__(self, notify: Callable[[], object]) -> None:
+    def __init__(self, notify: Callable[[], object], patience: int = _PATIENCE) -> None:
         self._notify = notify
+        self._patience = patience
         self._count = 0
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -38,5 +39,5 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
         self._notify()
-        if self._count >= _PATIENCE:
+        if self._count >= self._patience:
             raise KeyboardInterrupt

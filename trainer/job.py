@@ -45,6 +45,8 @@ class Job:
     """None on a CPU."""
     report_to: tuple[str, ...] = ()
     """Experiment trackers (trainer.trackers)."""
+    rehearse: bool = False
+    """Whether a step, an evaluation and a checkpoint are tried first (trainer.rehearsal)."""
 
     def write(self, folder: Path) -> None:
         """Write job.json."""

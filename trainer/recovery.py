@@ -26,7 +26,7 @@ class Recovery:
         self._folder = folder
         self._tries = tries
         self._tried: list[Recipe] = []
-        self._history: list[dict[str, object]] = []
+        self._history = _attempts_before(folder)
 
     def __call__(self, outcome: Outcome) -> Plan | None:
         """The next plan, written down for the worker; None if the run ends as it did."""
@@ -41,13 +41,12 @@ class Recovery:
                 "step": outcome.step,
             }
         )
-        following = None
-        if outcome.verdict == "out-of-memory" and len(self._tried) < self._tries:
-            following = self._smaller(outcome)
         if self._folder.path.is_dir():
             document = {"schema": "lplan.attempts/1", "attempts": self._history}
             (self._folder.path / ATTEMPTS).write_text(json.dumps(document, indent=1), encoding="utf-8")
-        return following
+        if outcome.verdict != "out-of-memory" or len(self._tried) >= self._tries:
+            return None
+        return self._smaller(outcome)
 
     def _smaller(self, outcome: Outcome) -> Plan | None:
         attempt = len(self._tried)
@@ -63,3 +62,12 @@ class Recovery:
         write_plan(plan, self._folder.plan)
         self.plan = plan
         return plan
+
+
+def _attempts_before(folder: RunFolder) -> list[dict[str, object]]:
+    """The attempts of a run that is resumed."""
+    try:
+        attempts = json.loads((folder.path / ATTEMPTS).read_text(encoding="utf-8"))["attempts"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return attempts if isinstance(attempts, list) else []

@@ -17,8 +17,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
+from ..planner.estimate import REHEARSAL
 from ..planner.events import SCHEMA, Event, Metric, Note, Outcome, Phase, PhasePeak, Start, read
 from ..planner.trend import Trend
+from ..profiles.units import format_size
 from .diagnose import Evidence, Stop, diagnose
 from .gauges import gauges_of_run
 from .interrupts import Interrupts
@@ -44,6 +46,7 @@ class RunFacts:
     total_steps: int
     planned_peak_bytes: int
     mapped_bytes: int = 0
+    planned_rehearsal_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,12 +96,22 @@ def supervise(
             run = _Run(folder, start, budget_bytes, record, grace_s)
             with Interrupts(run.interrupt):
                 outcome = run.go(argv, environment, strategies)
-            retry = None if recover is None or run.asked_to_end else recover(outcome)
+            retry = None if recover is None or run.asked_to_end else _recovered(recover, outcome, record)
             if retry is None:
                 record(outcome)
                 return outcome
             record(Note(t_s=outcome.t_s, text=f"{outcome.explanation}; {retry.text}"))
             environment, start = retry.environment, retry.start
+
+
+def _recovered(recover: Recover, outcome: Outcome, record: Recorder) -> Retry | None:
+    """What comes next, unless the user wants it to end: then it has ended as it did."""
+    try:
+        with Interrupts(lambda: None, patience=1):
+            return recover(outcome)
+    except KeyboardInterrupt:
+        record(Note(t_s=outcome.t_s, text="stopped while a smaller plan was sought"))
+        return None
 
 
 class _Run:
@@ -263,8 +276,15 @@ class _Run:
 
     def _end_phase(self, t_s: float, told: PhasePeak | None = None) -> None:
         peak = self._peaks.end(t_s, told)
-        if peak is not None:
-            self._record(peak)
+        if peak is None:
+            return
+        self._record(peak)
+        if peak.name == REHEARSAL and self._stop is None and told is not None:
+            self._note(
+                f"rehearsed a step, an evaluation and a checkpoint on the longest samples: "
+                f"{format_size(peak.measured_bytes)} measured, "
+                f"{format_size(self._facts.planned_rehearsal_bytes)} planned"
+            )
 
     def _conclude(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerState, TrainingArguments
 
 from ..planner.recipe import Recipe
 from ..planner.tracing.objective import IGNORED, Objective
 from ..planner.tracing.step import autocast
+from ..profiles.errors import LplanError
 from .batches import TokenDataset, collator
-from .caches import free_caches
-from .channel import Channel
 from .checkpoints import Checkpoint, write_checkpoint
 from .data.batching import LengthGroupedBatches
+from .health import LOWER
 from .job import Job
 from .memory_metrics import memory_gib
-from .training_state import read_progress, read_random, read_weights, write_progress, write_weights
+from .training_state import (
+    all_finite,
+    random_kept,
+    read_progress,
+    read_random,
+    read_weights,
+    write_progress,
+    write_weights,
+)
 
 TRAINER_STATE_NAME = "trainer_state.json"
 _OPTIMIZERS = {
@@ -150,14 +158,19 @@ class PlannedTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Our own files instead of the Trainer's pickles; a full disk costs the checkpoint, not the run."""
-        began_s = time.monotonic()
+        began_s, step = time.monotonic(), self.state.global_step
+        if not all_finite(model):
+            raise LplanError(
+                f"a trained weight is not a number after step {step}; it is not saved", hint=LOWER
+            )
         try:
-            write_checkpoint(Path(self.args.output_dir), self.state.global_step, self._fill)
+            write_checkpoint(Path(self.args.output_dir), step, self.fill)
         except OSError as error:
             self.on_unsaved(error)
         self.saving_s = time.monotonic() - began_s
 
-    def _fill(self, folder: Path) -> None:
+    def fill(self, folder: Path) -> None:
+        """Write the files of the present state. Raises OSError."""
         write_weights(folder, self.model)
         write_progress(folder, self.optimizer, self.lr_scheduler, self.accelerator.scaler)
         state = copy.copy(self.state)
@@ -187,6 +200,11 @@ class PlannedTrainer(Trainer):
         read_weights(checkpoint.path, self.model)
         self.state = state
 
+    def held_out_loss(self) -> float:
+        """The mean loss of the held-out samples; what follows draws the same random numbers as without it."""
+        with random_kept():
+            return float(self.evaluate()["eval_loss"])
+
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[Tensor, None, None]:
@@ -200,79 +218,3 @@ def _saved(recipe: Recipe) -> AbstractContextManager[Any]:
     if "activations" in recipe.offload:
         return torch.autograd.graph.save_on_cpu(pin_memory=True)
     return nullcontext()
-
-
-class Cadence:
-    """When a checkpoint is due: every so many steps if asked, else as often as costs less than a percent.
-
-    At most a minute of training is lost, or a hundred times what the last checkpoint took.
-    """
-
-    EVERY_S = 60.0
-    COST_SHARE = 0.01
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-        self._last_s = time.monotonic()
-
-    def due(self, step: int, saving_s: float) -> bool:
-        """Whether to save after `step`; the last checkpoint took `saving_s`."""
-        if self._steps:
-            return step % self._steps == 0
-        now_s = time.monotonic()
-        if now_s - self._last_s < max(self.EVERY_S, saving_s / self.COST_SHARE):
-            return False
-        self._last_s = now_s
-        return True
-
-
-class Reporter(TrainerCallback):
-    """Turns the Trainer's progress into events, and a signal into a clean stop."""
-
-    def __init__(self, channel: Channel, stop_asked: Sequence[bool]) -> None:
-        self.channel = channel
-        self.stop_asked = stop_asked
-        self.free_asked: list[bool] = []
-        self.trainer: PlannedTrainer | None = None
-        self.cadence = Cadence(0)
-        self._first: int | None = None
-        self._began_s = 0.0
-        self._last: tuple[int, float] = (0, 0.0)
-
-    def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        assert self.trainer is not None
-        self.trainer.batches.set_epoch(int(state.epoch or 0))
-
-    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._began_s = time.monotonic()
-        if self._first is None:
-            self._first = state.global_step
-            self.channel.phase("steady step" if self._first else "first step")
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._last = (state.global_step, time.monotonic() - self._began_s)
-        if state.global_step == 1:
-            self.channel.phase("steady step")
-        assert self.trainer is not None
-        if self.free_asked:
-            self.free_asked.clear()
-            self.channel.note(free_caches())
-        if any(self.stop_asked):
-            control.should_training_stop = True
-        control.should_save = (
-            control.should_training_stop
-            or state.global_step >= state.max_steps
-            or self.cadence.due(state.global_step, self.trainer.saving_s)
-        )
-
-    def on_log(
-        self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
-    ) -> None:
-        assert self.trainer is not None
-        if logs and "loss" in logs:
-            step, step_s = self._last
-            self.channel.metric(
-                step=step, loss=float(logs["loss"]), learning_rate=logs.get("learning_rate"),
-                tokens=self.trainer.tokens, step_s=step_s,
-            )  # fmt: skip
-            self.trainer.tokens = 0

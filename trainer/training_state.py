@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,25 @@ def read_random(folder: Path) -> None:
         for key in file.keys():  # noqa: SIM118
             if key.startswith("cuda."):
                 torch.cuda.set_rng_state(file.get_tensor(key).clone(), int(key.removeprefix("cuda.")))
+
+
+@contextmanager
+def random_kept() -> Iterator[None]:
+    """Leave every random generator as it was found."""
+    import numpy
+
+    python, numbers = random.getstate(), numpy.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        numpy.random.set_state(numbers)
+
+
+def all_finite(model: nn.Module) -> bool:
+    """Whether every weight that is trained is a number; by sums, which take no memory."""
+    return all(bool(p.detach().sum(dtype=torch.float32).isfinite()) for _, p in _trained(model))
 
 
 def _random_tensors() -> dict[str, Tensor]:

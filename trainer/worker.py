@@ -40,7 +40,9 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     from .checkpoints import newest_good
     from .evaluation.of_run import evaluate_briefly
     from .loading import load_base
-    from .training import Cadence, PlannedTrainer, Reporter
+    from .rehearsal import rehearse
+    from .reporter import Cadence, Reporter
+    from .training import PlannedTrainer
 
     job = Job.read(folder)
     torch.set_num_threads(job.recipe.threads)
@@ -57,6 +59,12 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     base = load_base(job)
     channel.phase("wrap")
     model = wrap(base, job.recipe)
+    checkpoint, damaged = newest_good(folder / "checkpoints")
+    for damage in damaged:
+        channel.note(damage)
+    if job.rehearse and checkpoint is None:
+        channel.phase("rehearsal")
+        rehearse(job, model, folder, train, held_out if len(held_out) else None)
     reporter = Reporter(channel, stop_asked)
     signal.signal(signal.SIGUSR1, lambda *_: reporter.free_asked.append(True))
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
@@ -66,9 +74,6 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     trainer.add_callback(reporter)
     reporter.trainer = trainer
     reporter.cadence = Cadence(job.checkpoint_steps)
-    checkpoint, damaged = newest_good(folder / "checkpoints")
-    for damage in damaged:
-        channel.note(damage)
     trainer.on_unsaved = lambda error: _unsaved(channel, folder, trainer.state.global_step, error)
     began_s = time.monotonic()
     if checkpoint is None:
@@ -78,10 +83,8 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
         channel.phase("resume")
         trainer.continue_from(checkpoint)
     trained_s = time.monotonic() - began_s
-    if len(held_out) and not stop_asked:
-        channel.phase("evaluation")
-        loss = trainer.evaluate()["eval_loss"]
-        channel.evaluation(step=trainer.state.global_step, loss=loss, samples=len(held_out))
+    if not stop_asked:
+        reporter.evaluate()
     channel.phase("save")
     save(model, folder / "adapter")
     channel.note(f"{_alive(model)}adapter saved")
