@@ -1,18 +1,18 @@
 """How far measured peaks lay from expected ones, by kind of run: intervals.toml, by benchmarks/fit_intervals.py.
 
-Between the residuals the distribution is linear in rank; beyond the outermost it falls off exponentially. The share
-that lies beyond counts models and not runs, as runs of one model err alike: few models, wide tails.
+Runs of one model err alike, so models are what is counted: each gives its worst residual, and the worst of an unseen
+model is taken as one more draw of the same normal distribution around zero. Its range is Student's t prediction
+interval, wide where models are few (Gelman & Hill, Data Analysis Using Regression, 2006, on groups as draws).
 """
 
 from __future__ import annotations
 
 import sys
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from math import exp, log, sqrt
+from math import atan, cos, pi, sin, sqrt
 from typing import Any
 
 from ..profiles.hardware import Gpu
@@ -30,50 +30,53 @@ COVERED = 0.95
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Residuals:
-    """Shares of the expected peak by which runs came out higher, ascending.
+    """By what share of the expected peak the worst run of each model came out higher (or lower, if negative).
 
-    `models`: from how many models they are. `doubt_bytes`: what no run told of the process around the tensors.
+    `doubt_bytes`: what no run told of the process around the tensors.
     """
 
-    shares: tuple[float, ...]
-    models: int
+    worst: tuple[float, ...]
     doubt_bytes: int
 
     @property
-    def tail(self) -> float:
-        """The chance of a run beyond the outermost residual, to either side."""
-        return 1 / (self.models + 1) / 2
-
-    @property
     def scale(self) -> float:
-        """How fast the tails fall off: the root mean square."""
-        return sqrt(sum(share**2 for share in self.shares) / len(self.shares))
+        """What a unit of Student's t is: the root mean square, and the doubt about it."""
+        models = len(self.worst)
+        return sqrt(sum(share**2 for share in self.worst) / models * (1 + 1 / models))
 
     def below(self, share: float) -> float:
         """The chance that a run comes out at most this share above its expected peak."""
-        first, last = self.shares[0], self.shares[-1]
-        if share < first:
-            return self.tail * exp((share - first) / self.scale)
-        if share >= last:
-            return 1 - self.tail * exp((last - share) / self.scale)
-        index = bisect_right(self.shares, share) - 1
-        one, other = self.shares[index], self.shares[index + 1]
-        rank = index + (share - one) / (other - one)
-        return self.tail + (1 - 2 * self.tail) * rank / (len(self.shares) - 1)
+        return student_t(share / self.scale, len(self.worst) - 1)
 
     def stretch(self, expected_bytes: int) -> float:
         """How much wider the distribution is for a peak so small that `doubt_bytes` decides its range."""
         return max(1.0, self.doubt_bytes / max(1, int(expected_bytes * self.spread().above)))
 
     def spread(self) -> Spread:
-        """The range that covers COVERED of unseen runs."""
-        outside = (1 - COVERED) / 2
-        more = self.scale * max(0.0, log(self.tail / outside))
-        return Spread(
-            below=max(0.0, more - self.shares[0]),
-            above=max(0.0, more + self.shares[-1]),
-            least_bytes=self.doubt_bytes,
-        )
+        """The range that covers COVERED of unseen models' worst runs."""
+        half = self.scale * _quantile((1 + COVERED) / 2, len(self.worst) - 1)
+        return Spread(below=half, above=half, least_bytes=self.doubt_bytes)
+
+
+def student_t(value: float, freedom: int) -> float:
+    """Student's t distribution, cumulative, for whole degrees of freedom (Abramowitz & Stegun, 26.7.3 and 26.7.4)."""
+    angle = atan(value / sqrt(freedom))
+    odd = freedom % 2
+    term, total = (cos(angle), 0.0) if odd else (1.0, 0.0)
+    for power in range(odd, freedom - 1, 2):
+        total += term
+        term *= cos(angle) ** 2 * (power + 1) / (power + 2)
+    inside = 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total
+    return (1 + inside) / 2
+
+
+@cache
+def _quantile(chance: float, freedom: int) -> float:
+    low, high = 0.0, 1e4
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if student_t(middle, freedom) < chance else (low, middle)
+    return high
 
 
 def residuals(recipe: Recipe, gpu: Gpu | None) -> Residuals:
@@ -88,9 +91,7 @@ def residuals(recipe: Recipe, gpu: Gpu | None) -> Residuals:
 @cache
 def _named(kind: str) -> Residuals:
     row = _data()[kind]
-    return Residuals(
-        shares=tuple(sorted(row["shares"])), models=row["models"], doubt_bytes=row["doubt_bytes"]
-    )
+    return Residuals(worst=tuple(row["worst"]), doubt_bytes=row["doubt_bytes"])
 
 
 @cache
