@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
 COMPILE := $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 DEMO_MODEL := .demo/smollm2-135m-instruct
 
-.PHONY: help demo test test-slow lint bench footprints clean
+.PHONY: help demo test test-slow lint bench bench-peers footprints clean
 .NOTPARALLEL:
 
 help: ## show this list
@@ -44,6 +44,9 @@ bench: .venv/.bench ## measure accuracy and speed; stores benchmarks/results
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.versus_trl --model smollm2
 	$(BIN)/python -m benchmarks.versus_trl --model tinyllama --steps 4
+
+bench-peers: .venv/.bench ## ask other estimators about the same rows; needs a package index
+	$(BIN)/python -m benchmarks.peers.compare
 
 footprints: .venv/.demo ## trace the catalogue anew for the package
 	@cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
