@@ -13,6 +13,7 @@ from typing import Any
 from ..profiles.errors import LplanError, UsageError
 from ..profiles.hardware import Budget, Gpu, Hardware, Limit
 from ..profiles.model import ModelProfile, WeightFiles
+from .chance import chance_to_fit
 from .estimate import ByteRange, CudaBytes, Estimate, HostBytes, PhaseEstimate
 from .events import Outcome, PhasePeak
 from .plan import Advice, DataReference, Decision, Plan, Rejected, Schedule, TimeEstimate
@@ -51,6 +52,7 @@ def estimate_document(estimate: Estimate) -> dict[str, Any]:
         "cpu": None if estimate.recipe.device == "cuda" else _cpu_document(estimate),
         "required_bytes": peak.required_bytes,
         "fits": estimate.fits,
+        "chance": chance_to_fit(estimate),
         "assumptions": list(estimate.assumptions),
         "not_modelled": list(estimate.not_modelled),
         "calibration": dict(estimate.offsets),

@@ -16,6 +16,7 @@ from ..profiles.errors import LplanError, UsageError
 from ..profiles.hardware import Budget, Hardware
 from ..profiles.machine import THIS_MACHINE
 from ..profiles.model import ModelProfile
+from .chance import chance_to_fit
 from .cuda import gpu_rates
 from .estimating import Situation
 from .kernels import on_gpu
@@ -61,6 +62,8 @@ class Fit:
     required_bytes: int | None = None
     tokens_per_s: float | None = None
     """None where the machine's speed is not known."""
+    chance: float | None = None
+    """That a run of the recipe stays within the budget, 0 to 1."""
     longest: int | None = None
     """Tokens of the longest sequence that fits, one at a time."""
     why_not: str | None = None
@@ -68,7 +71,7 @@ class Fit:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         names = (
-            "machine", "model", "budget_bytes", "required_bytes", "tokens_per_s", "longest", "why_not",
+            "machine", "model", "budget_bytes", "required_bytes", "chance", "tokens_per_s", "longest", "why_not",
         )  # fmt: skip
         recipe = None if self.recipe is None else self.recipe.to_dict()
         return {
@@ -158,6 +161,7 @@ def _best(row: Fit, pricer: Pricer, model: ModelProfile) -> Fit:
                 row,
                 recipe=best.recipe,
                 required_bytes=best.required_bytes,
+                chance=chance_to_fit(best.estimate),
                 tokens_per_s=best.time.tokens_per_s if known else None,
                 longest=_longest(pricer, tried[0], model),
             )

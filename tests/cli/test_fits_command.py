@@ -11,6 +11,7 @@ def test_models_on_a_machine(lplan):
     assert {row["machine"] for row in rows} == {"cpu-8gb"}
     for row in rows:
         assert row["fits"] == (row["recipe"] is not None) == (row["why_not"] is None)
+        assert row["fits"] == ((row["chance"] or 0) > 0.97)
         assert not row["fits"] or row["required_bytes"] <= row["budget_bytes"]
     assert any(row["fits"] for row in rows)
     # 72 billion parameters in 16 bits are 134 GiB.

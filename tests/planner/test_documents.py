@@ -162,6 +162,7 @@ def test_the_estimate_is_the_contracts(planned):
     assert document["cuda"] is None
     assert document["cpu"].keys() == {"rss_bytes", "anonymous_bytes", "file_bytes"}
     assert document["fits"] is True
+    assert 0.97 < document["chance"] <= 1
     assert {"assumptions", "not_modelled", "versions"} <= document.keys()
 
 
