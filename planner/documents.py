@@ -46,6 +46,9 @@ def estimate_document(estimate: Estimate) -> dict[str, Any]:
             "source": estimate.hardware.source,
         },
         "phases": [_phase_document(phase) for phase in estimate.phases],
+        "other_phases": [
+            {**_phase_document(phase), "fits": estimate.holds(phase)} for phase in estimate.other_phases
+        ],
         "peak": {"phase": peak.name, **asdict(peak.peak)},
         "cuda": _cuda_document(estimate),
         "host": _host_document(estimate),
@@ -247,6 +250,10 @@ def _estimate(data: Mapping[str, Any], replay: Mapping[str, Any], recipe: Recipe
         hardware=_hardware(replay["hardware"]),
         budget=_budget(replay["budget"]),
         phases=tuple(_phase(phase) for phase in data["phases"]),
+        other_phases=tuple(
+            _phase({name: value for name, value in phase.items() if name != "fits"})
+            for phase in data.get("other_phases", ())
+        ),
         assumptions=tuple(data["assumptions"]),
         not_modelled=tuple(data["not_modelled"]),
         offsets=dict(data.get("calibration", {})),

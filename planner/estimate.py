@@ -93,6 +93,8 @@ class Estimate:
     assumptions: tuple[str, ...]
     not_modelled: tuple[str, ...]
     versions: Mapping[str, str]
+    other_phases: tuple[PhaseEstimate, ...] = ()
+    """What is no part of a plain run (planner.other_phases); `peak` and `fits` don't look at it."""
     offsets: Mapping[str, int] = field(default_factory=dict)
     """Bytes that a calibration on this machine's own runs added to each phase (planner.calibration)."""
 
@@ -101,10 +103,14 @@ class Estimate:
         """The phase that needs most."""
         return max(self.phases, key=lambda phase: phase.required_bytes)
 
+    def holds(self, phase: PhaseEstimate) -> bool:
+        """Whether the high estimate of a phase stays within the budget."""
+        return phase.required_bytes <= self.budget.budget_bytes
+
     @property
     def fits(self) -> bool:
         """Whether even the high estimate of every phase stays within the budget."""
-        return self.peak.required_bytes <= self.budget.budget_bytes
+        return self.holds(self.peak)
 
 
 def with_rehearsal(phases: Sequence[PhaseEstimate]) -> tuple[PhaseEstimate, ...]:

@@ -71,6 +71,10 @@ class Footprint:
     """Every birth and death in order."""
     attention: str | None = None
     """transformers' implementation, where the model takes another than was asked for."""
+    adapted: Linear | None = None
+    """Elements of the base's weights that the adapters can be merged into."""
+    largest_adapted: int = 0
+    """Elements of the largest of these weights."""
 
     def holds(self, shape: Shape) -> bool:
         """Whether the graph of this shape is the one that was traced."""
@@ -111,7 +115,12 @@ class Footprint:
             "lengths": [self.shortest, self.longest],
             "stream": None if self.stream is None else self.stream.to_dict(),
             **({} if self.attention is None else {"attention": self.attention}),
+            **({} if self.adapted is None else self._merging()),
         }
+
+    def _merging(self) -> dict[str, Any]:
+        assert self.adapted is not None
+        return {"adapted": _pack({"all": self.adapted})["all"], "largest_adapted": self.largest_adapted}
 
 
 def footprint_from_dict(data: Mapping[str, Any]) -> Footprint:
@@ -137,6 +146,8 @@ def footprint_from_dict(data: Mapping[str, Any]) -> Footprint:
         longest=longest,
         stream=None if data["stream"] is None else Stream.from_dict(data["stream"]),
         attention=data.get("attention"),
+        adapted=_unpack({"all": data["adapted"]})["all"] if "adapted" in data else None,
+        largest_adapted=data.get("largest_adapted", 0),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from ..profiles.errors import UsageError
 from .estimate import Estimate
 from .estimating import Situation, make_estimate, shape_of
+from .other_phases import with_other_phases
 from .request import Request, not_chunkable, require_context, taken_by_default
 from .setting import rates_of
 from .timeline import Timeline, timeline
@@ -39,5 +40,6 @@ def price(request: Request, situation: Situation) -> Estimate:
     found = footprint(situation.model, recipe, shape_of(recipe))
     if recipe.loss == "chunked" and not found.chunkable:
         raise not_chunkable()
-    estimate = make_estimate(recipe, found, replace(situation, baseline=baseline()))
+    here = replace(situation, baseline=baseline())
+    estimate = with_other_phases(make_estimate(recipe, found, here), found, here)
     return replace(estimate, assumptions=(*estimate.assumptions, *beyond, *taken_by_default(request)))

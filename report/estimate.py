@@ -10,6 +10,7 @@ from rich.text import Text
 from ..planner.estimate import COMPONENTS, Estimate, PhaseEstimate
 from ..profiles.machine import THIS_MACHINE
 from ..profiles.units import format_size, gib
+from .other_phases import other_phases
 from .phases import Row, fit_columns, phase_table
 from .style import BAD, GOOD, MUTED, STRONG, Adaptive, budget_bar
 from .wording import bullets, count, joined, percent, recipe_phrase, size_cell, when
@@ -24,6 +25,9 @@ def estimate_view(estimate: Estimate) -> RenderableType:
         yield ""
         yield from _table(estimate, width)
         yield ""
+        if estimate.other_phases:
+            yield from other_phases(estimate)
+            yield ""
         yield from peak_bar(estimate, width)
         yield ""
         yield verdict(estimate)

@@ -22,6 +22,10 @@ _WHEN = {
     "steady step": "in a steady step",
     "evaluation": "during evaluation",
     "save": "while saving",
+    "data": "while reading the data",
+    "resume": "while resuming",
+    "merge in place": "while merging in place",
+    "merge into a copy": "while merging into a copy",
 }
 
 _SHORT_HEADS = {"first step": "first\nstep", "steady step": "steady\nstep", "evaluation": "eval"}

@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..planner.merging import BLOCK_BYTES, BLOCKS
 from ..profiles.errors import DoesNotFitError, LplanError, UsageError
 from ..profiles.units import MIB, format_size
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_BLOCK_BYTES = 64 * MIB
 _SMALLEST_BLOCK_BYTES = MIB
-_COPIES = 5
-"""Blocks in fp32 that exist at once at most: the weight, its update, their sum, the rounding, the bytes."""
 _BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 _NOT_MERGED = {
@@ -80,14 +78,14 @@ def plan_merge(base: Path, adapter: Path, *, libraries_bytes: int, ram_bytes: in
     config = adapter_config(adapter)
     updates = list(_updates(adapter, config, _places(base)))
     fixed_bytes = libraries_bytes + (adapter / WEIGHTS).stat().st_size
-    block_bytes = _BLOCK_BYTES
+    block_bytes = BLOCK_BYTES
     if ram_bytes is not None:
-        block_bytes = min(block_bytes, (ram_bytes - fixed_bytes) // _COPIES)
+        block_bytes = min(block_bytes, (ram_bytes - fixed_bytes) // BLOCKS)
     if block_bytes < _SMALLEST_BLOCK_BYTES:
-        needed = format_size(fixed_bytes + _COPIES * _SMALLEST_BLOCK_BYTES)
+        needed = format_size(fixed_bytes + BLOCKS * _SMALLEST_BLOCK_BYTES)
         raise DoesNotFitError(f"merging needs {needed}, libraries included", hint=f"give it --ram {needed}")
     return MergePlan(
-        tensors=len(updates), block_bytes=block_bytes, peak_bytes=fixed_bytes + _COPIES * block_bytes
+        tensors=len(updates), block_bytes=block_bytes, peak_bytes=fixed_bytes + BLOCKS * block_bytes
     )
 
 

@@ -35,6 +35,18 @@ def adapted_names(model: nn.Module) -> tuple[str, ...]:
     return (*sorted(names), *sorted(parameters or ()))
 
 
+def adapted_weights(model: nn.Module) -> Iterator[tuple[str, int]]:
+    """Paths and elements of the base's weights that the adapters of a wrapped model can be merged into."""
+    from peft.tuners.lora import LoraLayer
+    from peft.tuners.lora.layer import ParamWrapper
+
+    for path, module in model.named_modules():
+        if isinstance(module, ParamWrapper):
+            yield path, module.get_param().numel()
+        elif isinstance(module, LoraLayer):
+            yield path, module.in_features * module.out_features
+
+
 def read_on_wrapping(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Names and weights of the base that PEFT reads to make what it adds: for DoRA's norms, for copies."""
     for path, module in model.named_modules():

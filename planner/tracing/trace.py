@@ -14,7 +14,7 @@ from ..footprint import Footprint, Instant, Linear, peaks
 from ..polynomial import MONOMIALS, Shape, evaluate, plus, symbolize, term
 from ..recipe import Recipe
 from ..stream import REPEATED, NotPeriodicError, Stream, TracedStorage, check_extends
-from .adapters import adapted_names, is_added, read_on_wrapping
+from .adapters import adapted_names, adapted_weights, is_added, read_on_wrapping
 from .classify import blocks, name_components
 from .contents import experts_of
 from .cuda import scratch
@@ -250,7 +250,7 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
     phases = {name: found[name] for name in ("first step", "steady step", "evaluation")}
     if read := {id(weight): (name, weight.nbytes) for name, weight in read_on_wrapping(model)}:
         phases["wrap"] = (Instant({"weights": _count(read.values(), depth)}),)
-    base = _unwrapped(model)
+    base, adapted = _unwrapped(model), list(adapted_weights(model))
     embeddings, head = (as_built(module) for module in (base.get_input_embeddings(), head_of(base)))
     return Footprint(
         architecture=type(base).__name__,
@@ -270,6 +270,8 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         shape=shape,
         stream=stream,
         attention=_instead(base.config, recording.asked),
+        adapted=_count(adapted, depth) if adapted else None,
+        largest_adapted=max((elements for _, elements in adapted), default=0),
     )
 
 

@@ -263,3 +263,12 @@ def test_ascii_is_ascii_and_as_wide(text):
 )
 def test_sparkline(values, width, text):
     assert sparkline(values, width) == text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_golden_estimate_with_what_comes_besides(golden, render, width):
+    wrap = next(phase for phase in TINYLLAMA_8G.phases if phase.name == "wrap")
+    large = next(phase for phase in TOO_LARGE.phases if phase.name == "steady step")
+    others = (replace(wrap, name="resume"), replace(large, name="merge in place"))
+    estimate = replace(TINYLLAMA_8G, other_phases=others)
+    golden(f"estimate_besides_{width}", render(estimate_view(estimate), width=width))
