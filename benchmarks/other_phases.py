@@ -23,7 +23,6 @@ from lplan.profiles.budget import decide_budget
 from lplan.profiles.machine import this_machine
 from lplan.profiles.model import ModelProfile
 
-
 _MERGE = """
 import json, sys
 import torch, transformers

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..profiles.hardware import Gpu
-from .cuda import spread as spread_on_gpu
 from .estimate import COMPONENTS, ByteRange, CudaBytes, Estimate, PhaseEstimate
 from .estimating import Situation, is_mapped, shape_of
 from .footprint import Footprint
 from .merging import adapted_elements, copying_bytes, in_place_bytes, item_bytes
-from .runtime import spread
+from .recipe import Recipe
+from .residuals import residuals
 from .tokens import round_up
 
 RESUME, IN_PLACE, INTO_A_COPY = "resume", "merge in place", "merge into a copy"
@@ -52,7 +52,7 @@ class _OnCpu(_Besides):
         pages = max(trained, self.kept["optimizer"])
         parts = {**wrap.components, "optimizer": self.kept["optimizer"]}
         parts["runtime"] += pages
-        return _phase(RESUME, parts, files=wrap.file_bytes + pages, reclaimable=pages)
+        return _phase(RESUME, parts, self.recipe, files=wrap.file_bytes + pages, reclaimable=pages)
 
     def _in_place(self) -> PhaseEstimate:
         """Either the last weight is being merged, or all are, and are read for saving."""
@@ -63,7 +63,7 @@ class _OnCpu(_Besides):
         saving = {"weights": base, "runtime": libraries}
         files = wrap.file_bytes
         if not is_mapped(self.situation.model, self.recipe):
-            return _phase(IN_PLACE, max(merging, saving, key=_total), files=files)
+            return _phase(IN_PLACE, max(merging, saving, key=_total), self.recipe, files=files)
         written = self.adapted * item_bytes(self.recipe)
         read = wrap.components.get("weights", 0)
         # DoRA replaces weights, and their pages stay mapped; else a page that is written becomes the process's own.
@@ -71,15 +71,15 @@ class _OnCpu(_Besides):
         merging["weights"] = read + written
         saving["weights"] = base + left
         if _total(merging) >= _total(saving):
-            return _phase(IN_PLACE, merging, files=files, reclaimable=left)
+            return _phase(IN_PLACE, merging, self.recipe, files=files, reclaimable=left)
         files += base + left - written - read
-        return _phase(IN_PLACE, saving, files=files, reclaimable=left)
+        return _phase(IN_PLACE, saving, self.recipe, files=files, reclaimable=left)
 
     def _into_a_copy(self) -> PhaseEstimate:
         libraries = self.planned["import"]
         usual, most = copying_bytes(self.recipe, self.footprint)
         parts = {**libraries.components, "adapters": self.kept["adapters"], "temporaries": usual}
-        return _phase(INTO_A_COPY, parts, files=libraries.file_bytes, doubtful=most - usual)
+        return _phase(INTO_A_COPY, parts, self.recipe, files=libraries.file_bytes, doubtful=most - usual)
 
 
 class _OnCuda(_Besides):
@@ -100,7 +100,7 @@ class _OnCuda(_Besides):
         parts = {**live, "runtime": context, "allocator slack": reserved - allocated}
         expected = context + reserved
         gpu: Gpu = self.situation.hardware.gpus[0]
-        low, high = spread_on_gpu(gpu).around(expected)
+        low, high = residuals(self.recipe, gpu).spread().around(expected)
         return PhaseEstimate(
             name=name,
             peak=ByteRange(low_bytes=low, expected_bytes=expected, high_bytes=high),
@@ -110,11 +110,17 @@ class _OnCuda(_Besides):
 
 
 def _phase(
-    name: str, parts: Mapping[str, int], *, files: int, reclaimable: int = 0, doubtful: int = 0
+    name: str,
+    parts: Mapping[str, int],
+    recipe: Recipe,
+    *,
+    files: int,
+    reclaimable: int = 0,
+    doubtful: int = 0,
 ) -> PhaseEstimate:
     """A phase on a CPU; `files` of its bytes are pages of files, and `doubtful` may come on top."""
     expected = _total(parts)
-    low, high = spread().around(expected)
+    low, high = residuals(recipe, None).spread().around(expected)
     return PhaseEstimate(
         name=name,
         peak=ByteRange(low_bytes=low, expected_bytes=expected, high_bytes=high + doubtful),
