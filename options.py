@@ -10,7 +10,7 @@ from typing import Any, get_args
 import click
 
 from .planner.aim import Objective
-from .planner.recipe import Allocator, Bias, Offload, Optimizer, Precision, Quantization
+from .planner.recipe import Allocator, Bias, Loss, Offload, Optimizer, Precision, Quantization
 from .profiles.errors import UsageError
 from .profiles.units import parse_size
 
@@ -80,7 +80,7 @@ KNOBS = _options(
     _choice("--quantization", *get_args(Quantization), text="Of the base's linears, on a GPU."),
     _choice("--kbit-preparation", "on", "off", text="PEFT's casts before training on a quantized base."),
     _choice("--attention", "sdpa", "eager", "flash", text="Default: sdpa."),
-    _choice("--loss", "full", "supervised", "chunked", text="Which logits exist at once."),
+    _choice("--loss", *get_args(Loss), text="Which logits exist at once."),
     _choice("--offload", "none", *get_args(Offload), text="To host memory, from a GPU.", multiple=True),
     _choice("--padding", "padded", "packed", "none", text="packed: in one row; none: equally long sequences."),
     _choice("--clipping", "on", "off", text="Of gradients, by their norm. Default: on."),

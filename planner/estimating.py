@@ -40,7 +40,16 @@ def shape_of(recipe: Recipe) -> Shape:
     rows, seq = recipe.batch_size, recipe.seq_len
     if recipe.padding == "packed":
         rows, seq = 1, rows * seq
-    return Shape(batch=rows, seq=seq, supervised=supervised, chunk=min(LOSS_CHUNK, supervised))
+    return Shape(batch=rows, seq=seq, supervised=supervised, chunk=_chunk(recipe, rows * seq, supervised))
+
+
+def _chunk(recipe: Recipe, tokens: int, supervised: int) -> int:
+    """Rows of logits that exist at once; Liger's are a power of two, so that they take about what the hidden states do
+    (liger_kernel/ops/fused_linear_cross_entropy.py)."""
+    if recipe.loss != "fused":
+        return min(LOSS_CHUNK, supervised)
+    share = -(-tokens // recipe.head_ratio)
+    return min(tokens, 1 << (share - 1).bit_length())
 
 
 def is_mapped(model: ModelProfile, recipe: Recipe) -> bool:

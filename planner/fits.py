@@ -31,7 +31,7 @@ from .task import Task
 from .tracer import Footprints, baseline
 from .versions import stack_versions
 
-_BYTES_A_PARAMETER = {"none": 2.0, "int8": 1.0, "nf4": 0.5, "nf4-dq": 0.5}
+_BYTES_A_PARAMETER = {"none": 2.0, "int8": 1.0, "nf4": 0.5, "nf4-dq": 0.5, "fp4": 0.5, "fp4-dq": 0.5}
 _USUAL_CONTEXT = 8192
 _UNKNOWN_SPEED = Rates(
     matmul_flop_per_s={dtype: {1: {1: 1e12}} for dtype in ("float32", "bfloat16", "float16")},

@@ -32,7 +32,12 @@ def on_gpu(recipe: Recipe, gpu: Gpu, config: Mapping[str, Any]) -> Recipe:
             f"{'.'.join(map(str, gpu.capability))}",
             hint="take --attention sdpa",
         )
-    return replace(recipe, kernel="flash" if recipe.attention == "flash" else _sdpa(recipe, gpu, config))
+    kernel = "flash" if recipe.attention == "flash" else _sdpa(recipe, gpu, config)
+    return replace(recipe, kernel=kernel, head_ratio=_head_ratio(config) if recipe.loss == "fused" else 1)
+
+
+def _head_ratio(config: Mapping[str, Any]) -> int:
+    return -(-int(config.get("vocab_size") or 1) // _width(config))
 
 
 def _sdpa(recipe: Recipe, gpu: Gpu, config: Mapping[str, Any]) -> Kernel:
@@ -54,5 +59,8 @@ def _is_grouped(config: Mapping[str, Any]) -> bool:
 
 def _head_width(config: Mapping[str, Any]) -> int:
     heads = config.get("num_attention_heads") or config.get("n_head") or 1
-    width = config.get("hidden_size") or config.get("n_embd") or 1
-    return int(config.get("head_dim") or width // heads)
+    return int(config.get("head_dim") or _width(config) // heads)
+
+
+def _width(config: Mapping[str, Any]) -> int:
+    return int(config.get("hidden_size") or config.get("n_embd") or 1)

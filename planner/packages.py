@@ -24,6 +24,11 @@ def require_packages(recipe: Recipe) -> None:
             "an offloaded optimizer and offloaded weights are priced, and not run yet",
             hint="take --offload activations or checkpoints",
         )
+    if recipe.loss == "fused" and find_spec("liger_kernel") is None:
+        raise LplanError(
+            "--loss fused needs the package liger-kernel",
+            hint="take --loss chunked, or pip install liger-kernel",
+        )
     if _needs_bitsandbytes(recipe) and find_spec("bitsandbytes") is None:
         raise LplanError(
             "quantized weights and 8-bit or paged optimizers need the package bitsandbytes",

@@ -159,4 +159,4 @@ def plain_graph(recipe: Recipe) -> Recipe:
 def _refusal(recipe: Recipe, answer: Footprint | LplanError) -> LplanError | None:
     if isinstance(answer, LplanError):
         return answer
-    return not_chunkable() if recipe.loss == "chunked" and not answer.chunkable else None
+    return not_chunkable() if recipe.cuts_logits and not answer.chunkable else None

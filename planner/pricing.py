@@ -38,7 +38,7 @@ def price(request: Request, situation: Situation) -> Estimate:
     recipe = request.recipe
     beyond = require_context(situation.model, recipe.seq_len)
     found = footprint(situation.model, recipe, shape_of(recipe))
-    if recipe.loss == "chunked" and not found.chunkable:
+    if recipe.cuts_logits and not found.chunkable:
         raise not_chunkable()
     here = replace(situation, baseline=baseline())
     estimate = with_other_phases(make_estimate(recipe, found, here), found, here)

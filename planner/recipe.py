@@ -13,7 +13,7 @@ from .refusals import require_supported
 Method = Literal["lora", "qlora", "full"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16", "bf16-amp", "fp16-amp"]
-Quantization = Literal["none", "nf4", "nf4-dq", "int8"]
+Quantization = Literal["none", "nf4", "nf4-dq", "fp4", "fp4-dq", "int8"]
 AdapterDtype = Literal["fp32", "base"]
 Bias = Literal["none", "all", "lora-only"]
 Optimizer = Literal[
@@ -29,7 +29,7 @@ Optimizer = Literal[
 ]
 Attention = Literal["sdpa", "eager", "flash"]
 Kernel = Literal["cpu", "math", "efficient", "flash", "cudnn"]
-Loss = Literal["full", "supervised", "chunked"]
+Loss = Literal["full", "supervised", "chunked", "fused"]
 Padding = Literal["padded", "packed", "none"]
 Offload = Literal["activations", "checkpoints", "optimizer", "weights"]
 Allocator = Literal["pinned", "default", "expandable"]
@@ -64,7 +64,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 _POSITIVE = (
     "rank", "alpha", "batch_size", "accumulation", "seq_len", "supervised_len", "threads",
-    "pad_to_multiple_of", "length_buckets",
+    "pad_to_multiple_of", "length_buckets", "head_ratio",
 )  # fmt: skip
 ADAPTER_KNOBS = (
     "rank", "alpha", "dropout", "target_modules", "target_parameters", "modules_to_save", "trainable_tokens",
@@ -118,7 +118,7 @@ class Recipe:
     precision: Precision = "bf16"
     """bf16, fp16: weights and compute; -amp: autocast over fp32 weights."""
     quantization: Quantization = "none"
-    """The base's linears: nf4 by bitsandbytes (dq: block scales quantized once more), or int8."""
+    """The base's linears: nf4 or fp4 by bitsandbytes (dq: block scales quantized once more), or int8."""
     kbit_preparation: bool = True
     """PEFT's prepare_model_for_kbit_training: what is not quantized is cast to fp32."""
     adapter_dtype: AdapterDtype = "fp32"
@@ -133,6 +133,9 @@ class Recipe:
     kernel: Kernel = "cpu"
     """What torch's scaled_dot_product_attention runs on the device (planner.kernels)."""
     loss: Loss = "full"
+    """fused: Liger's linear cross entropy (planner.tracing.fused)."""
+    head_ratio: int = 1
+    """Vocabulary over hidden width, rounded up: by this Liger cuts a micro batch into chunks (planner.kernels)."""
     padding: Padding = "padded"
     """padded: batches carry padding, and so a materialised mask; packed: the sequences of a micro batch in one row,
     kept apart by their positions; none: all rows are equally long."""
@@ -214,6 +217,11 @@ class Recipe:
         return self.batch_size * self.accumulation
 
     @property
+    def cuts_logits(self) -> bool:
+        """Whether the loss is made of the head's own output, a chunk of it at a time."""
+        return self.loss in ("chunked", "fused")
+
+    @property
     def row_multiple(self) -> int:
         """What rows of tokens are padded to multiples of: as much for every sequence, packed or not."""
         packed = self.batch_size if self.padding == "packed" else 1
@@ -242,7 +250,8 @@ class Recipe:
         """The recipe with every knob that does not change the traced graph set to a common value."""
         common = replace(
             self, batch_size=1, accumulation=min(self.accumulation, 2), seq_len=1, supervised_len=1, alpha=16,
-            threads=1, pad_to_multiple_of=1, length_buckets=1, allocator="default", init="pretrained",
+            threads=1, pad_to_multiple_of=1, length_buckets=1, allocator="default", init="pretrained", head_ratio=1,
+            quantization=self.quantization.replace("fp4", "nf4"),
             dropout=0.1 if self.dropout and self.adapts else 0.0, clipping=self.clipping and self.loop == "trainer",
             alpha_pattern=(), rslora=False, trainable_tokens=tuple(range(len(self.trainable_tokens))),
             kbit_preparation=self.kbit_preparation or self.quantization == "none",

@@ -71,6 +71,11 @@ _RULES: tuple[_Rule, ...] = (
         "take --precision bf16, or --attention sdpa",
     ),
     (
+        lambda r: r.loss == "fused" and r.device == "cpu",
+        "the fused loss is a Triton kernel of Liger's, for GPUs",
+        "take --loss chunked, which holds less and needs no package",
+    ),
+    (
         lambda r: r.device == "cpu" and r.optimizer in ("adamw-8bit", "paged-adamw", "paged-adamw-8bit", "lion"),
         "8-bit, paged and Lion optimizers are bitsandbytes kernels for GPUs",
         "take --optimizer adamw, adamw-fused, adafactor or sgd",

@@ -122,9 +122,9 @@ def require_context(model: ModelProfile, seq_len: int | None) -> tuple[str, ...]
 
 
 def not_chunkable() -> UsageError:
-    """For a chunked loss on a model that changes its logits after the head."""
+    """For a chunked or fused loss on a model that changes its logits after the head."""
     return UsageError(
-        "the chunked loss needs logits as the head makes them, and this model changes them afterwards",
+        "the chunked and the fused loss need logits as the head makes them, and this model changes them afterwards",
         hint="take --loss supervised or full",
     )
 

@@ -199,6 +199,6 @@ def _estimated(
 ) -> tuple[Footprint, Estimate] | LplanError:
     if isinstance(answer, LplanError):
         return answer
-    if recipe.loss == "chunked" and not answer.chunkable:
+    if recipe.cuts_logits and not answer.chunkable:
         return not_chunkable()
     return answer, make_estimate(recipe, answer, situation)

@@ -72,7 +72,7 @@ def footprint(recipe: Recipe) -> Footprint:
     }
     again = 1 / recipe.checkpoint_period if recipe.checkpoint_period else 0
     kept = int(KEPT_PER_TOKEN * item // 2 * (1 - again * 7 / 8))
-    per, of = {"full": ("BS", 1), "supervised": ("N", 1), "chunked": ("K", 1)}[recipe.loss]
+    per, of = {"full": ("BS", 1), "supervised": ("N", 1), "chunked": ("K", 1), "fused": ("K", 1)}[recipe.loss]
     step = {
         **states,
         "gradients": _fixed(4 * trained),

@@ -12,6 +12,10 @@ from .job import OPTIMIZERS, ExportJob
 ATTENTION = {"sdpa": "sdpa", "eager": "eager", "flash": "flash_attention_2"}
 
 
+_FUSED_LOSS_ALONE = {"fused_linear_cross_entropy": True, "rope": False, "rms_norm": False, "swiglu": False}
+"""Of Liger's kernels."""
+
+
 def training_arguments(job: ExportJob) -> dict[str, Any]:
     """The fields of TrainingArguments that a plan decides."""
     recipe, schedule = job.recipe, job.schedule
@@ -28,7 +32,11 @@ def training_arguments(job: ExportJob) -> dict[str, Any]:
         options: dict[str, Any] = {"use_reentrant": False}
         if recipe.checkpoint_period > 1:
             options["every_n_layers"] = recipe.checkpoint_period
+        if "checkpoints" in recipe.offload:
+            options["offload"] = True
         arguments["activation_checkpointing_kwargs"] = options
+    if recipe.loss == "fused":
+        arguments |= {"use_liger_kernel": True, "liger_kernel_config": _FUSED_LOSS_ALONE}
     return {
         **arguments,
         "use_cpu": recipe.device == "cpu",
@@ -97,8 +105,8 @@ def quantization_arguments(job: ExportJob) -> dict[str, Any]:
         return {"load_in_8bit": True}
     return {
         "load_in_4bit": True,
-        "bnb_4bit_quant_type": "nf4",
-        "bnb_4bit_use_double_quant": kind == "nf4-dq",
+        "bnb_4bit_quant_type": kind.removesuffix("-dq"),
+        "bnb_4bit_use_double_quant": kind.endswith("-dq"),
         "bnb_4bit_compute_dtype": job.recipe.autocast_dtype or job.recipe.weights_dtype,
     }
 

@@ -27,6 +27,7 @@ _NOT_COMPARED = frozenset(
         "threads",
         "pad_to_multiple_of",
         "length_buckets",
+        "head_ratio",
         "supervised_len",
         "seq_len",
     )

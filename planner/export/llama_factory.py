@@ -79,7 +79,9 @@ def _adapters(job: ExportJob) -> dict[str, Any]:
     data |= {name: value for name, value in more.items() if value}
     if recipe.quantization != "none":
         data |= {"quantization_bit": 8 if recipe.quantization == "int8" else 4, "quantization_method": "bnb"}
-        data["double_quantization"] = recipe.quantization != "nf4"
+    if recipe.quantization.startswith(("nf4", "fp4")):
+        data["quantization_type"] = recipe.quantization.removesuffix("-dq")
+        data["double_quantization"] = recipe.quantization.endswith("-dq")
     return data
 
 

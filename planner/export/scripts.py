@@ -20,7 +20,12 @@ from .arguments import (
 from .job import ExportJob
 
 _WIDTH = 100
-_TRAINERS = {"full": "Trainer", "supervised": "SupervisedTrainer", "chunked": "ChunkedTrainer"}
+_TRAINERS = {
+    "full": "Trainer",
+    "supervised": "SupervisedTrainer",
+    "chunked": "ChunkedTrainer",
+    "fused": "Trainer",
+}
 
 
 def hf_script(job: ExportJob) -> tuple[str, dict[str, str]]:
@@ -31,7 +36,7 @@ def hf_script(job: ExportJob) -> tuple[str, dict[str, str]]:
     arguments = {**training_arguments(job), "remove_unused_columns": False}
     if recipe.padding == "padded":
         arguments["train_sampling_strategy"] = "group_by_length"
-    losses = "" if recipe.loss == "full" else "\n\n" + _template(f"loss_{recipe.loss}").rstrip()
+    losses = "" if _TRAINERS[recipe.loss] == "Trainer" else "\n\n" + _template(f"loss_{recipe.loss}").rstrip()
     text = _filled(
         "hf_script", job, unsaid, _HF_KEEPS,
         ARGUMENTS=_dict(arguments), CASTING=_template("casting") if _casts(job) else "",

@@ -44,7 +44,7 @@ HARMLESS_PREFIXES = (
 )  # fmt: skip
 FEATURES = hf.FEATURES | frozenset(
     (
-        "activation_offloading", "batch_flattening", "bnb_config_kwargs", "chunked_cross_entropy",
+        "batch_flattening", "bnb_config_kwargs", "chunked_cross_entropy",
         "context_parallel_size", "cut_cross_entropy", "deepcompile", "dp_replicate_size", "dp_shard_size",
         "fix_untrained_tokens", "flash_attn_cross_entropy", "flash_attn_fuse_mlp", "flash_attn_rms_norm",
         "flash_optimum", "flex_attention", "fp32_norms", "fp8", "freeze_mm_modules", "fsdp_config", "fsdp_version",
@@ -62,6 +62,7 @@ FEATURES = hf.FEATURES | frozenset(
 
 _FLAGS = {"flash_attention": "flash", "sdp_attention": "sdpa", "eager_attention": "eager"}
 _SWITCH = {True: "on", "true": "on", False: "off", "false": "off"}
+_CHECKPOINTS = {**_SWITCH, "offload": "legacy"}
 
 
 def read(values: Values) -> dict[str, Any]:
@@ -83,6 +84,8 @@ def read(values: Values) -> dict[str, Any]:
         if "optimizer" in values
         else hf.DEFAULT_OPTIMIZER,
         "checkpointing": _checkpointing(values),
+        "offload": _offload(values),
+        "loss": "fused" if values.switch("liger_fused_linear_cross_entropy") else hf.liger(values),
         "precision": _precision(values, quantization),
     }
     if values.switch("reinit_weights"):
@@ -144,9 +147,18 @@ def _attention(values: Values) -> str | None:
 
 
 def _checkpointing(values: Values) -> str:
-    """Off by default. Offloaded checkpoints are counted as if they stayed, and the key as not understood."""
-    word = values.choice("gradient_checkpointing", of=_SWITCH)
-    return "full" if word == "on" or "gradient_checkpointing" in values.unclear else "none"
+    """Off by default. Checkpoints on disk are counted as if they stayed, and the key as not understood."""
+    word = values.choice("gradient_checkpointing", of=_CHECKPOINTS)
+    return "full" if word in ("on", "legacy") or "gradient_checkpointing" in values.unclear else "none"
+
+
+def _offload(values: Values) -> tuple[str, ...] | None:
+    """TRL's offloading of all that is saved, or the older one of the checkpoints alone."""
+    word = values.choice("activation_offloading", of={**_SWITCH, "legacy": "legacy"})
+    if word == "on":
+        return ("activations",)
+    checkpointing = values.choice("gradient_checkpointing", of=_CHECKPOINTS)
+    return ("checkpoints",) if "legacy" in (word, checkpointing) and checkpointing != "off" else None
 
 
 def _precision(values: Values, quantization: str | None) -> str | None:

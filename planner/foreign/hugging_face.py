@@ -37,6 +37,7 @@ ATTENTION: Mapping[str, str] = {
     "kernels-community/flash-attn3": "flash",
     "kernels-community/vllm-flash-attn3": "flash",
 }
+FOUR_BITS: Mapping[str, str] = {"nf4": "nf4", "fp4": "fp4"}
 HARMLESS = frozenset(
     (
         "accelerator_config", "average_tokens_across_devices", "batch_eval_metrics", "data_seed", "debug",
@@ -44,8 +45,8 @@ HARMLESS = frozenset(
         "eval_delay", "eval_do_concat_batches", "eval_on_start", "eval_steps", "eval_strategy",
         "eval_use_gather_object", "evaluation_strategy", "full_determinism", "greater_is_better", "group_by_length",
         "ignore_data_skip", "include_for_metrics", "include_num_input_tokens_seen", "include_tokens_per_second",
-        "label_names", "length_column_name", "load_best_model_at_end", "local_rank", "lr_scheduler_kwargs",
-        "metric_for_best_model", "output_dir", "overwrite_output_dir", "prediction_loss_only", "project",
+        "label_names", "length_column_name", "liger_kernel_config", "load_best_model_at_end", "local_rank",
+        "lr_scheduler_kwargs", "metric_for_best_model", "output_dir", "overwrite_output_dir", "prediction_loss_only", "project",
         "remove_unused_columns", "report_to", "restore_callback_states_from_checkpoint", "resume_from_checkpoint",
         "run_name", "skip_memory_metrics", "tf32", "torch_compile_backend", "torch_compile_mode",
         "torch_empty_cache_steps", "train_sampling_strategy", "trust_remote_code", "use_cache", "use_cpu",
@@ -60,8 +61,8 @@ HARMLESS_PREFIXES = (
 FEATURES = frozenset(
     (
         "auto_find_batch_size", "bf16_full_eval", "deepspeed", "fp16_full_eval", "fsdp", "label_smoothing_factor",
-        "liger_kernel_config", "neftune_noise_alpha", "optim_args", "optim_target_modules", "parallelism_config",
-        "torch_compile", "use_liger_kernel",
+        "neftune_noise_alpha", "optim_args", "optim_target_modules", "parallelism_config",
+        "torch_compile",
     )
 )  # fmt: skip
 """Fields that change memory when they are on, in ways that lplan does not count."""
@@ -95,6 +96,17 @@ def batch(values: Values, micro: str, evaluation: str, *, default: int, evaluate
     if (values.whole(evaluation) or 0) > size and evaluates:
         values.not_understood(evaluation)
     return {"batch_size": size, "effective_batch": size * steps}
+
+
+def liger(values: Values, switch: str = "use_liger_kernel") -> str | None:
+    """The fused loss, where Liger's kernels are on. Its others save memory too, which is not counted: the key is not
+    understood unless the configuration says which of them are off."""
+    if not values.switch(switch):
+        return None
+    chosen = values.mapping("liger_kernel_config")
+    if any(chosen.get(name, True) for name in ("rope", "rms_norm", "swiglu")):
+        values.not_understood(switch)
+    return "fused" if chosen.get("fused_linear_cross_entropy", True) else None
 
 
 def evaluates(values: Values) -> bool:

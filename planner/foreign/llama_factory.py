@@ -40,7 +40,7 @@ HARMLESS_PREFIXES = (
 )  # fmt: skip
 FEATURES = hf.FEATURES | frozenset(
     (
-        "add_special_tokens", "add_tokens", "enable_liger_kernel", "fp8",
+        "add_special_tokens", "add_tokens", "fp8",
         "fp8_enable_fsdp_float8_all_gather", "freeze_language_model", "fsdp_config", "mixture_of_depths",
         "moe_aux_loss_coef", "new_special_tokens_config", "resize_vocab", "rope_scaling", "shift_attn",
         "upcast_layernorm", "upcast_lmhead_output", "use_adam_mini", "use_apollo",
@@ -79,6 +79,7 @@ def read(values: Values) -> dict[str, Any]:
         "optimizer": values.choice("optim", of=hf.OPTIMIZERS) if "optim" in values else hf.DEFAULT_OPTIMIZER,
         "checkpointing": "none" if values.switch("disable_gradient_checkpointing") else "full",
         "precision": _precision(values, adapters["method"]),
+        "loss": hf.liger(values, "enable_liger_kernel"),
     }
     if (padding := _padding(values, stage, attention)) is not None:
         found["padding"] = padding
@@ -118,13 +119,13 @@ def _adapters(values: Values) -> dict[str, Any]:
 def _quantization(values: Values) -> str | None:
     """model_utils/quantization.py: bitsandbytes in 4 or 8 bits, the 4-bit kind with double quantization."""
     double = values.switch("double_quantization")
-    values.choice("quantization_type", of={"nf4": "nf4", "fp4": "nf4"})
+    kind = values.choice("quantization_type", of=hf.FOUR_BITS) or "nf4"
     values.choice("quantization_method", of={"bnb": "bnb", "bitsandbytes": "bnb"})
     bits = values.whole("quantization_bit")
     if bits not in (None, 4, 8):
         raise UsageError(f"quantization_bit in {values.file} is {bits}", hint="lplan prices 4 and 8")
     if bits == 4:
-        return "nf4" if double is False else "nf4-dq"
+        return kind if double is False else f"{kind}-dq"
     return "int8" if bits == 8 else None
 
 

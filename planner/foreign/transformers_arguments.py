@@ -29,11 +29,11 @@ HARMLESS = hf.HARMLESS | frozenset(
 HARMLESS_PREFIXES = hf.HARMLESS_PREFIXES
 FEATURES = hf.FEATURES | frozenset(
     (
-        "activation_offloading", "alora_invocation_tokens", "arrow_config", "corda_config",
+        "alora_invocation_tokens", "arrow_config", "corda_config",
         "ensure_weight_tying", "ephemeral_gpu_offload", "eva_config", "exclude_modules", "kasa_config",
         "layer_replication", "layers_pattern", "layers_to_transform", "loftq_config", "lora_ga_config",
         "megatron_config", "model_init_kwargs",
-        "monteclora_config", "padding_free",
+        "monteclora_config",
         "use_bdlora", "use_qalora", "velora_config",
     )
 )  # fmt: skip
@@ -56,8 +56,6 @@ _DTYPES = {
 }
 
 _BIASES = {"none": "none", "all": "all", "lora_only": "lora-only"}
-_FOUR_BITS = {"nf4": "nf4", "fp4": "nf4"}
-"""Both are 4 bits and block scales: as large as each other."""
 
 
 def read(values: Values) -> dict[str, Any]:
@@ -70,6 +68,7 @@ def read(values: Values) -> dict[str, Any]:
     adapters = _adapters(values)
     quantized = adapters.get("quantization") is not None
     on = hf.evaluates(values)
+    checkpointing = _checkpointing(values, by_default=sft and "max_seq_length" not in values)
     sizes = hf.batch(
         values, "per_device_train_batch_size", "per_device_eval_batch_size", default=8, evaluates=on
     )
@@ -82,9 +81,10 @@ def read(values: Values) -> dict[str, Any]:
         "model": values.word("model_name_or_path", "base_model_name_or_path", "base_model"),
         "attention": attention,
         "optimizer": values.choice("optim", of=hf.OPTIMIZERS) if "optim" in values else hf.DEFAULT_OPTIMIZER,
-        "checkpointing": _checkpointing(values, by_default=sft and "max_seq_length" not in values),
+        "checkpointing": checkpointing,
         "precision": _precision(values, sft=sft, quantized=quantized),
-        "loss": values.choice("loss_type", of={"nll": "full"}),
+        "offload": _offload(values, checkpointing),
+        "loss": hf.liger(values) or values.choice("loss_type", of={"nll": "full"}),
     }
     if sft:
         found |= _rows(values, attention)
@@ -132,11 +132,11 @@ def _adapters(values: Values) -> dict[str, Any]:
 
 
 def _quantization(values: Values) -> str | None:
-    values.choice("bnb_4bit_quant_type", of=_FOUR_BITS)
+    kind = values.choice("bnb_4bit_quant_type", of=hf.FOUR_BITS) or "nf4"
     nested = values.switch("use_bnb_nested_quant", "bnb_4bit_use_double_quant")
     four, eight = values.switch("load_in_4bit"), values.switch("load_in_8bit")
     if four:
-        return "nf4-dq" if nested else "nf4"
+        return f"{kind}-dq" if nested else kind
     return "int8" if eight else None
 
 
@@ -160,12 +160,20 @@ def _precision(values: Values, *, sft: bool, quantized: bool) -> str:
     return loaded
 
 
+_CHECKPOINTING = ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
+
+
+def _offload(values: Values, checkpointing: str) -> tuple[str, ...] | None:
+    """trl/models/activation_offloading.py moves all that is saved; transformers' checkpointing its checkpoints."""
+    if values.switch("activation_offloading"):
+        return ("activations",)
+    offloaded = checkpointing != "none" and values.mapping(*_CHECKPOINTING).get("offload")
+    return ("checkpoints",) if offloaded else None
+
+
 def _checkpointing(values: Values, *, by_default: bool) -> str:
     on = values.switch("activation_checkpointing", "gradient_checkpointing")
-    names = ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
-    options = values.mapping(*names)
-    if options.get("offload"):
-        values.not_understood(next(name for name in names if not values.is_off(name)))
+    options = values.mapping(*_CHECKPOINTING)
     if not (by_default if on is None else on):
         return "none"
     every = options.get("every_n_layers", 1)
@@ -177,10 +185,14 @@ def _rows(values: Values, attention: str | None) -> dict[str, Any]:
     length = values.whole("max_length", "max_seq_length")
     if length is None and not values.is_null("max_length"):
         length = 1024
-    strategy = values.word("packing_strategy")
-    if not values.switch("packing"):
+    separated = values.word("packing_strategy") != "wrapped"
+    packing, free = values.switch("packing"), values.switch("padding_free")
+    if free or (packing and separated and attention != "flash"):
+        # trl/trainer/sft_trainer.py: packing by best fit makes the batch one row, as padding_free does
+        return {"seq_len": length, "padding": "packed"}
+    if not packing:
         return {"seq_len": length}
-    return {"seq_len": length, "padding": hf.packing(attention, separated=strategy != "wrapped")}
+    return {"seq_len": length, "padding": hf.packing(attention, separated=separated)}
 
 
 def _or(value: float | None, default: float) -> float:

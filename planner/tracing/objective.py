@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...profiles.errors import UsageError
 from ..recipe import LOSS_CHUNK, Loss
+from .fused import fused_loss
 
 IGNORED = -100
 
@@ -28,10 +30,11 @@ def supervised_positions(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Objective:
-    """Computes the training loss by one of three paths that agree to rounding.
+    """Computes the training loss by one of four paths that agree to rounding.
 
     full: the model's own loss over the logits of all positions. supervised: the output head sees only
     positions that carry loss. chunked: those, LOSS_CHUNK at a time, recomputed in backward.
+    fused: Liger's kernel from the hidden states of all positions, which makes the gradients in the forward pass.
     """
 
     def __init__(self, loss: Loss, chunk: int = LOSS_CHUNK) -> None:
@@ -50,6 +53,8 @@ class Objective:
             loss: Tensor = model(**batch, **extra).loss
             return loss
         inputs = {key: value for key, value in batch.items() if key not in ("labels", "positions", "targets")}
+        if self.loss == "fused":
+            return self._fused(model, inputs, batch["labels"], items)
         if "positions" in batch:
             positions, targets = batch["positions"], batch["targets"]
         else:
@@ -73,19 +78,49 @@ class Objective:
         self, model: nn.Module, inputs: Mapping[str, Any], positions: Tensor, targets: Tensor
     ) -> Tensor:
         head = output_head(model)
-        kept: list[Tensor] = []
-
-        def keep(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-            kept.append(args[0].flatten(0, -2).index_select(0, positions))
-            return (kept[0][:1],)
-
-        with _Hooked(head.register_forward_pre_hook(keep)):
-            model(**inputs)
+        hidden = _before_head(model, inputs, lambda states: states.index_select(0, positions))
         losses = [
-            checkpoint(_head_loss, head, hidden, target, use_reentrant=False)
-            for hidden, target in zip(kept.pop().split(self.chunk), targets.split(self.chunk), strict=True)
+            checkpoint(_head_loss, head, rows, target, use_reentrant=False)
+            for rows, target in zip(hidden.split(self.chunk), targets.split(self.chunk), strict=True)
         ]
         return torch.stack(losses).sum()
+
+    def _fused(
+        self, model: nn.Module, inputs: Mapping[str, Any], labels: Tensor, items: Tensor | int | None
+    ) -> Tensor:
+        head = output_head(model)
+        head = next(iter(getattr(head, "modules_to_save", {}).values()), head)
+        if hasattr(head, "lora_A"):
+            raise UsageError(
+                "the fused loss reads the output head's weight, past adapters on it",
+                hint="take --loss chunked, or leave the head out of --target-modules",
+            )
+        targets = F.pad(labels[:, 1:], (0, 1), value=IGNORED).reshape(-1)
+        hidden = _before_head(model, inputs, lambda states: states)
+        count = items if items is not None else (targets != IGNORED).sum()
+        if hidden.is_cuda:
+            from liger_kernel.ops.fused_linear_cross_entropy import (  # type: ignore[import-not-found,unused-ignore]
+                LigerFusedLinearCrossEntropyFunction,
+            )
+
+            answer = LigerFusedLinearCrossEntropyFunction.apply(
+                hidden, head.weight, targets, head.bias, None, IGNORED, 0.0, 0.0, "sum"
+            )
+            return answer[0] / count  # type: ignore[no-any-return]
+        return fused_loss(hidden, head.weight, self.chunk) / count
+
+
+def _before_head(model: nn.Module, inputs: Mapping[str, Any], select: Callable[[Tensor], Tensor]) -> Tensor:
+    """What the head is given, (B * S, H), as `select` takes of it; the head itself sees one row."""
+    kept: list[Tensor] = []
+
+    def keep(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+        kept.append(select(args[0].flatten(0, -2)))
+        return (kept[0][:1],)
+
+    with _Hooked(output_head(model).register_forward_pre_hook(keep)):
+        model(**inputs)
+    return kept.pop()
 
 
 def head_of(model: nn.Module) -> Any:

@@ -57,7 +57,7 @@ class QuantizedLinear(nn.Module):
 
     def dequantize(self) -> Tensor:
         """The weight in `dtype`, and what its making holds meanwhile."""
-        if self.quantization == "nf4-dq":
+        if self.quantization.endswith("-dq"):
             scales = self.scales.to(torch.float32) + self.offset  # type: ignore[operator]
             del scales
         return torch.empty(self.out_features, self.in_features, dtype=self.dtype, device=self.weight.device)  # type: ignore[arg-type]

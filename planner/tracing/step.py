@@ -115,7 +115,7 @@ class TracedStep:
             batch["attention_mask"] = zeros(*rows)
         if self.recipe.padding == "packed":
             batch["position_ids"] = zeros(*rows)
-        if self.recipe.loss != "full":
+        if self.recipe.loss in ("supervised", "chunked"):
             batch |= {"positions": zeros(shape.supervised), "targets": zeros(shape.supervised)}
         return batch
 

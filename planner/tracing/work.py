@@ -15,6 +15,7 @@ from ..polynomial import MONOMIALS, ZERO, Coefficients, Shape, plus, symbolize, 
 from ..recipe import LOSS_CHUNK
 from ..stream import REPEATED
 from .depth import Depth
+from .fused import HEAD_OP
 from .shapes import CHUNKS
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def work_of(func: Any, args: Sequence[Any], outputs: Sequence[Any]) -> Work | No
         if min(left.shape[-2], left.shape[-1], right.shape[-1]) > _THIN:
             return Work("matmul", _name(left.dtype), ((2, *left.shape, right.shape[-1]),))
     name = func._schema.name
+    if name == HEAD_OP:
+        return _head(*args)
     if "scaled_dot_product" in name:
         return _attention(name, args)
     if name in _RANDOM:
@@ -113,6 +116,10 @@ def _of_all_tokens(amount: Sequence[int]) -> Coefficients:
     """With all supervised tokens in place of the rows of CHUNKS chunks, however many those tokens make."""
     rows = amount[_CHUNK_ROWS]
     return plus(amount, plus(term("N", rows // CHUNKS), term("K", -rows)))
+
+
+def _head(hidden: Tensor, weight: Tensor, products: int, _rows: int) -> Work:
+    return Work("matmul", _name(hidden.dtype), ((2 * products, *hidden.shape, weight.shape[0]),))
 
 
 def _attention(name: str, args: Sequence[Any]) -> Work:

@@ -41,6 +41,10 @@ RECIPES = {
     "8 bits": Recipe(
         **GPU, method="qlora", quantization="int8", precision="fp16-amp", kbit_preparation=False,
     ),
+    "fp4, fused": Recipe(
+        **GPU, method="qlora", quantization="fp4", loss="fused", checkpointing="full", offload=("checkpoints",),
+        head_ratio=8,
+    ),
     "fp16": Recipe(**GPU, precision="fp16", optimizer="adamw-8bit"),
 }  # fmt: skip
 """Between them every kind of value that a file may have a word for, or none."""

@@ -326,7 +326,18 @@ def test_precision(read, base, keys, precision):
         (TRAINER, {"gradient_checkpointing": False, "packing": True}, "checkpointing", "none"),
         (TRAINER, {"max_length": None, "packing": False}, "seq_len", None),
         (TRAINER, {"max_length": 4096}, "seq_len", 4096),
-        (TRAINER, {"packing": True}, "padding", "padded"),
+        (TRAINER, {"packing": True}, "padding", "packed"),
+        (TRAINER, {"padding_free": True, "packing": False}, "padding", "packed"),
+        (TRAINER, {"activation_offloading": True}, "offload", ("activations",)),
+        (TRAINER, {"gradient_checkpointing_kwargs": {"offload": True}}, "offload", ("checkpoints",)),
+        (
+            TRAINER,
+            {"gradient_checkpointing_kwargs": {"offload": True}, "gradient_checkpointing": False},
+            "offload",
+            None,
+        ),
+        (TRAINER, {"use_liger_kernel": True}, "loss", "fused"),
+        (TRAINER, {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}, "quantization", "fp4"),
         (TRAINER, {"packing": True, "packing_strategy": "wrapped"}, "padding", "none"),
         (TRAINER, {"packing": True, "attn_implementation": "flash_attention_2"}, "padding", "none"),
         (TRAINER, {"use_peft": True, "lora_target_modules": "all-linear"}, "target_modules", "all-linear"),
@@ -335,6 +346,10 @@ def test_precision(read, base, keys, precision):
         (TRAINER, {"max_steps": 70}, "max_steps", 70),
         (TRAINER, {"max_steps": -1}, "max_steps", None),
         (AXOLOTL_LORA, {"sample_packing": True}, "padding", "padded"),
+        (AXOLOTL_LORA, {"gradient_checkpointing": "offload"}, "checkpointing", "full"),
+        (AXOLOTL_LORA, {"gradient_checkpointing": "offload"}, "offload", ("checkpoints",)),
+        (AXOLOTL_LORA, {"activation_offloading": True}, "offload", ("activations",)),
+        (AXOLOTL_LORA, {"liger_fused_linear_cross_entropy": True}, "loss", "fused"),
         (AXOLOTL_LORA, {"flash_attention": True}, "attention", "flash"),
         (AXOLOTL_LORA, {"sdp_attention": True}, "attention", "sdpa"),
         (AXOLOTL_LORA, {"lora_target_modules": ["q_proj", "v_proj"]}, "target_modules", "q_proj,v_proj"),
@@ -387,7 +402,9 @@ def test_optimizers(read, name, optimizer):
         (TRAINER, {"something_new": 1}, None, {"something_new": ""}),
         (AXOLOTL_LORA, {"lora_target_modules": ["layers.[0-3].q_proj"]}, "target_modules", {"lora_target_modules": ""}),
         (AXOLOTL_LORA, {"fsdp": ["full_shard"]}, None, {"fsdp": ""}),
-        (AXOLOTL_LORA, {"gradient_checkpointing": "offload"}, None, {"gradient_checkpointing": "offload"}),
+        (AXOLOTL_LORA, {"activation_offloading": "disk"}, "offload", {"activation_offloading": "disk"}),
+        (TRAINER, {"use_liger_kernel": True}, None, {"use_liger_kernel": "True"}),
+        (FACTORY, {"enable_liger_kernel": True}, None, {"enable_liger_kernel": "True"}),
         (FACTORY, {"use_unsloth": True}, None, {"use_unsloth": ""}),
         (FACTORY, {"quantization_method": "hqq"}, None, {"quantization_method": "hqq"}),
     ],
@@ -416,8 +433,14 @@ def test_what_is_switched_off_changes_nothing(read, base, keys):
     assert set(keys) <= {*found.ignored, *found.used}
 
 
-def test_an_offloaded_checkpoint_counts_as_one_that_stays(read):
-    assert read({**AXOLOTL_LORA, "gradient_checkpointing": "offload"}).asked["checkpointing"] == "full"
+def test_a_checkpoint_on_disk_counts_as_one_that_stays(read):
+    assert read({**AXOLOTL_LORA, "gradient_checkpointing": "offload_disk"}).asked["checkpointing"] == "full"
+
+
+def test_ligers_fused_loss_alone_is_understood(read):
+    others = dict.fromkeys(("rope", "rms_norm", "swiglu"), False)
+    found = read({**TRAINER, "use_liger_kernel": True, "liger_kernel_config": others})
+    assert (found.asked["loss"], found.not_understood) == ("fused", {})
 
 
 def test_a_trainers_file_with_a_base_model_is_no_axolotl(read):
