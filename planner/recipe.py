@@ -14,6 +14,7 @@ Method = Literal["lora", "qlora", "full"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16", "bf16-amp", "fp16-amp"]
 Quantization = Literal["none", "nf4", "nf4-dq", "fp4", "fp4-dq", "int8"]
+_AS_LARGE: Mapping[Quantization, Quantization] = {"fp4": "nf4", "fp4-dq": "nf4-dq"}
 AdapterDtype = Literal["fp32", "base"]
 Bias = Literal["none", "all", "lora-only"]
 Optimizer = Literal[
@@ -251,7 +252,7 @@ class Recipe:
         common = replace(
             self, batch_size=1, accumulation=min(self.accumulation, 2), seq_len=1, supervised_len=1, alpha=16,
             threads=1, pad_to_multiple_of=1, length_buckets=1, allocator="default", init="pretrained", head_ratio=1,
-            quantization=self.quantization.replace("fp4", "nf4"),
+            quantization=_AS_LARGE.get(self.quantization, self.quantization),
             dropout=0.1 if self.dropout and self.adapts else 0.0, clipping=self.clipping and self.loop == "trainer",
             alpha_pattern=(), rslora=False, trainable_tokens=tuple(range(len(self.trainable_tokens))),
             kbit_preparation=self.kbit_preparation or self.quantization == "none",
