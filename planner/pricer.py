@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast, get_args
+from typing import cast
 
 from ..profiles.errors import LplanError
 from .bounds import LeastBytes, recomputed
@@ -47,6 +47,9 @@ class Bound:
     traced: bool
 
 
+_ON_EVERY_DEVICE: tuple[Loss, ...] = ("full", "supervised", "chunked")
+
+
 class Pricer:
     """Prices the recipes of one task."""
 
@@ -85,7 +88,7 @@ class Pricer:
 
     def _alike(self, recipe: Recipe) -> tuple[Footprint, Footprint] | None:
         """The known graphs, with its checkpointing and without, that differ from the recipe's in the loss alone."""
-        for loss in get_args(Loss):
+        for loss in _ON_EVERY_DEVICE:
             other = replace(recipe, loss=loss)
             known = [self._footprints.known(one, shape_of(other)) for one in (other, plain_graph(other))]
             if loss != recipe.loss and all(isinstance(one, Footprint) for one in known):

@@ -329,14 +329,18 @@ def test_precision(read, base, keys, precision):
         (TRAINER, {"packing": True}, "padding", "packed"),
         (TRAINER, {"padding_free": True, "packing": False}, "padding", "packed"),
         (TRAINER, {"activation_offloading": True}, "offload", ("activations",)),
-        (TRAINER, {"gradient_checkpointing_kwargs": {"offload": True}}, "offload", ("checkpoints",)),
+        (
+            TRAINER,
+            {"gradient_checkpointing_kwargs": {"offload": True}, "gradient_checkpointing": True},
+            "offload",
+            ("checkpoints",),
+        ),
         (
             TRAINER,
             {"gradient_checkpointing_kwargs": {"offload": True}, "gradient_checkpointing": False},
             "offload",
             None,
         ),
-        (TRAINER, {"use_liger_kernel": True}, "loss", "fused"),
         (TRAINER, {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}, "quantization", "fp4"),
         (TRAINER, {"packing": True, "packing_strategy": "wrapped"}, "padding", "none"),
         (TRAINER, {"packing": True, "attn_implementation": "flash_attention_2"}, "padding", "none"),
@@ -468,7 +472,7 @@ TYPED = (
     "max_steps", "learning_rate", "warmup_steps", "lr_scheduler_type", "weight_decay", "max_grad_norm", "seed", "optim",
     "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs",
 )  # fmt: skip
-SWITCHES = {"bf16", "fp16", "activation_checkpointing", "gradient_checkpointing"}
+SWITCHES = {"bf16", "fp16", "use_liger_kernel", "activation_checkpointing", "gradient_checkpointing"}
 
 
 # --- flags over the file ---------------------------------------------------------------------------------------------
