@@ -107,7 +107,7 @@ def _fixed(size: int) -> Linear:
 def _work(recipe: Recipe, item: int) -> Mapping[str, Linear]:
     dtype = "bfloat16" if item == 2 else "float32"
     flop = int(2 * PARAMETERS * (2 + (1 / recipe.checkpoint_period if recipe.checkpoint_period else 0)))
-    head = {"full": "BS", "supervised": "N", "chunked": "N"}[recipe.loss]
+    head = {"full": "BS", "supervised": "N", "chunked": "N", "fused": "BS"}[recipe.loss]
     return {
         f"micro matmul {dtype}": Linear(term("BS", flop)),
         "micro traffic": Linear(term(head, MOVED_PER_LOGITS * (2 if recipe.loss == "chunked" else 1))),
