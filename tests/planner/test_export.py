@@ -77,7 +77,7 @@ def test_read_again_it_is_the_plan_but_for_what_it_says(target, recipe, tmp_path
     expected, found = recipe.to_dict(), again.recipe.to_dict()
     if recipe.target_modules == ("attention",):
         expected["target_modules"] = list(MODULES)
-    beside = {"device", "kernel", "threads", "supervised_len", "padding", "allocator", "loop"}
+    beside = {"device", "kernel", "head_ratio", "threads", "supervised_len", "padding", "allocator", "loop"}
     if not recipe.adapts:
         beside |= {"rank", "alpha", "dropout", "target_modules"}
     if recipe.quantization == "none":
