@@ -15,7 +15,7 @@ help: ## show this list
 
 demo: .venv/.demo ## fine-tune a real language model on real text within 2 GiB
 	@$(BIN)/python -m lplan.trainer.demo_model $(DEMO_MODEL)
-	$(BIN)/lplan fit-and-train --model $(DEMO_MODEL) --data demo --task banking77-intents --ram 2G --max-steps 30 \
+	$(BIN)/lplan fit-and-train --model $(DEMO_MODEL) --data demo --task banking77-intents --ram 2G --max-steps 60 \
 		--output runs/demo-$$(date +%Y-%m-%d-%H%M%S)
 
 # Two at a time; threads that wait for each other sleep, for their neighbour needs the core.

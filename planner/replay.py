@@ -17,11 +17,11 @@ from .versions import stack_versions
 
 
 def require_unchanged(plan: Plan, model: ModelProfile, data: DataReference) -> Plan:
-    """The plan, with the model's files as they are here. Raises LplanError that says what has changed."""
+    """The plan, with the model's files and the data as they are here. Raises LplanError that says what has changed."""
     changed = changes_since(plan, model, data.fingerprint, stack_versions())
     if changed:
         raise LplanError(f"since the plan was made there changed: {', '.join(changed)}", hint="plan again")
-    return replace(plan, estimate=replace(plan.estimate, model=model))
+    return replace(plan, data=data, estimate=replace(plan.estimate, model=model))
 
 
 def require_memory(plan: Plan) -> None:

@@ -67,7 +67,8 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
         rehearse(job, model, folder, train, held_out if len(held_out) else None)
     reporter = Reporter(channel, stop_asked)
     signal.signal(signal.SIGUSR1, lambda *_: reporter.free_asked.append(True))
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
+    if job.report_to:
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
     trainer = PlannedTrainer(
         job, model, str(folder / "checkpoints"), train, held_out if len(held_out) else None
     )

@@ -127,8 +127,8 @@ def test_recomputation_costs_and_leaves_at_least_what_is_supposed_of_it():
 
 @pytest.mark.parametrize("objective", ["least-memory", "largest-batch"])
 def test_other_objectives(objective):
-    wanted = task(240, objective=objective)
-    found = [*everything(240), *everything(240, "expandable")]
+    wanted = task(300, objective=objective)
+    found = [*everything(300), *everything(300, "expandable")]
     chosen = search(wanted).chosen
     if objective == "least-memory":
         assert chosen.required_bytes == min(c.required_bytes for c in found)

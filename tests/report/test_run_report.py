@@ -156,11 +156,11 @@ def test_memory_track_is_bounded_and_never_loses_the_largest(sizes, columns):
         track.add(sample(float(t_s), size))
     drawn = list(track.columns(columns, float(len(sizes))))
     assert len(drawn) == columns
-    assert max(point.rss_bytes for point in drawn if point) == max(sizes)
+    assert max(point.used_bytes for point in drawn if point) == max(sizes)
     assert len(track) <= 16
 
 
 def test_memory_track_has_gaps_before_the_first_sample_and_holds_after_the_last():
     track = MemoryTrack()
     track.add(sample(5.0, 7))
-    assert [point.rss_bytes if point else None for point in track.columns(4, 8.0)] == [None, None, 7, 7]
+    assert [point.used_bytes if point else None for point in track.columns(4, 8.0)] == [None, None, 7, 7]

@@ -19,8 +19,9 @@ from ..model_card import write_card
 from ..prepare import spread_out, tokenizer_of
 from .questions import QuestionSet, make_questions
 
-SHARE_OF_TRAINING = 0.1
-"""The evaluation at the end of a run takes at most about so much of the time that training took."""
+SHARE_OF_TRAINING, LEAST_S = 0.1, 20.0
+"""The evaluation at the end of a run takes at most about so much of the time that training took; in a very short
+one so many seconds, or nothing would be asked."""
 _SHORT_SAMPLES = 512
 """Held-out examples at hand for it; time decides how many of them are asked."""
 
@@ -70,7 +71,9 @@ def evaluate_briefly(folder: Path, model: Any, job: Job, trained_s: float) -> st
             return None
         write_card(folder, None)
         plan = read_plan(folder / "plan.json")
-        extent = Extent(rows=job.recipe.batch_size, seconds=SHARE_OF_TRAINING * trained_s, samples=1)
+        extent = Extent(
+            rows=job.recipe.batch_size, seconds=max(LEAST_S, SHARE_OF_TRAINING * trained_s), samples=1
+        )
         evaluated = evaluate(
             model,
             questions,
