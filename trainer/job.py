@@ -37,7 +37,7 @@ class Job:
     schedule: Schedule
     pad_token_id: int
     checkpoint_steps: int
-    """Optimizer steps between checkpoints; 0 for as often as time allows (trainer.training.Cadence)."""
+    """Optimizer steps between checkpoints; 0 for as often as time allows (trainer.reporter.Cadence)."""
     order_batch: int | None = None
     """The micro batch that the order of samples was drawn for, if it is not the recipe's own: a run that had
     to become smaller keeps it."""
