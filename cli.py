@@ -25,6 +25,7 @@ from .commands.report import report
 from .commands.watch import watch
 from .commands.why import why
 from .profiles.errors import LplanError
+from .profiles.secrets import redacted
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
@@ -97,6 +98,6 @@ def _explained(error: Exception, command: str) -> tuple[str, str, int]:
 
 
 def _complain(message: str, hint: str, exit_code: int) -> None:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
-    click.echo(f"hint: {' '.join(hint.split())}", err=True)
+    click.echo(f"error: {redacted(' '.join(message.split()))}", err=True)
+    click.echo(f"hint: {redacted(' '.join(hint.split()))}", err=True)
     sys.exit(exit_code)

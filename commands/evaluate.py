@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ..options import JSON
+from ..options import JSON, Size
 from ..planner.evaluation import MAX_FORGETTING
+from ..profiles.units import format_size
 from .shared import console, print_json
+
+if TYPE_CHECKING:
+    from ..planner.events import Event
 
 
 @click.command("evaluate")
@@ -19,16 +24,32 @@ from .shared import console, print_json
     "--max-forgetting", type=click.FloatRange(0, 1), default=MAX_FORGETTING, show_default=True,
     help="Share of general knowledge that may be lost without a warning.",
 )  # fmt: skip
+@click.option(
+    "--ram", type=Size(), help="Memory it may use. Default: the budget that the run was trained in."
+)
 @JSON
-def evaluate(run: Path, samples: int | None, generated: bool, max_forgetting: float, as_json: bool) -> None:
+def evaluate(
+    run: Path, samples: int | None, generated: bool, max_forgetting: float, ram: int | None, as_json: bool
+) -> None:
     """Evaluate a run: held-out loss, task answers, general knowledge and speed, before and after."""
+    from ..planner.events import PhasePeak, Start
     from ..report.evaluation import evaluation_view
-    from ..trainer.evaluation.of_run import Wanted, evaluate_run
-    from ..trainer.quiet import quiet
+    from ..report.wording import enforcement
+    from ..trainer.evaluation.of_run import Wanted
+    from ..trainer.limited_evaluation import evaluate_limited
 
-    quiet()
+    talk = console(stderr=True)
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Start):
+            talk.print(
+                f"within {format_size(event.budget_bytes)}, {enforcement(event.limiter)}", markup=False
+            )
+        elif isinstance(event, PhasePeak):
+            talk.print(f"{event.name} reached {format_size(event.measured_bytes)}", markup=False)
+
     wanted = Wanted(samples=samples, generated=generated, max_forgetting=max_forgetting)
-    evaluated = evaluate_run(run, wanted)
+    evaluated = evaluate_limited(run, wanted, ram, tell)
     if as_json:
         print_json(evaluated.document())
     else:

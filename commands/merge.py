@@ -13,7 +13,8 @@ from ..profiles.units import format_size
 from .shared import console, print_json
 
 if TYPE_CHECKING:
-    from ..trainer.merging import MergePlan
+    from ..trainer.merging.check import Agreement
+    from ..trainer.merging.merge import MergePlan
 
 
 @click.command("merge")
@@ -29,7 +30,7 @@ def merge_adapter(
     """Merge an adapter into its base's files, block by block: the model is never in memory."""
     from ..planner.tracer import baseline
     from ..trainer.evaluation.adapters import base_of
-    from ..trainer.merged_check import merge_and_check
+    from ..trainer.merging.check import merge_and_check
     from ..trainer.quiet import quiet
 
     quiet()
@@ -41,8 +42,7 @@ def merge_adapter(
 
     def tell(plan: MergePlan) -> None:
         if not as_json:
-            blocks, peak = format_size(plan.block_bytes), format_size(plan.peak_bytes)
-            talk.print(f"{plan.tensors} weights, in blocks of {blocks}; at most {peak} while merging")
+            talk.print(f"{_how(plan)}; at most {format_size(plan.peak_bytes)} while merging", soft_wrap=True)
 
     merged = merge_and_check(
         base or base_of(adapter),
@@ -59,8 +59,21 @@ def merge_adapter(
     if merged.measured_bytes is not None:
         talk.print(f"{format_size(merged.measured_bytes)} measured")
     if (found := merged.agreement) is not None:
-        talk.print(
-            f"reloaded: logits differ from base and adapter by {found.mean:.4f} standard deviations on average, "
-            f"{found.largest:.4f} at most; {found.top_share:.0%} of the likeliest tokens agree"
-        )
+        talk.print(_told(found), soft_wrap=True)
     console().print(f"merged into {output}", soft_wrap=True)
+
+
+def _how(plan: MergePlan) -> str:
+    if plan.by_peft is not None:
+        return f"by PEFT, with the whole model in memory: {plan.by_peft}"
+    head = "; the head leaves the embeddings it was tied to" if plan.unties else ""
+    return f"{plan.tensors} tensors, in blocks of {format_size(plan.block_bytes)}{head}"
+
+
+def _told(found: Agreement) -> str:
+    of = "text" if found.text else "random tokens"
+    return (
+        f"reloaded: {found.weights} tensors are those of PEFT's merge, to {found.steps:.1f} units in the last place; on "
+        f"{found.tokens} tokens of {of} {found.top_share:.0%} of the likeliest next tokens agree with base and "
+        f"adapter, logits differ by {found.mean:.3f} standard deviations (the adapter moves them by {found.moves:.3f})"
+    )

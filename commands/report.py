@@ -18,28 +18,37 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--html", type=_FILE, metavar="FILE", help="The page. Default: RUN/report.html.")
 @click.option("--markdown", "text", type=_FILE, metavar="FILE", help="Tables to paste.")
 @click.option("--svg", type=_FILE, metavar="FILE", help="Memory over time, as a picture.")
+@click.option("--png", type=_FILE, metavar="FILE", help="The same in pixels; needs the extra png.")
 @JSON
-def report(run: Path, html: Path | None, text: Path | None, svg: Path | None, as_json: bool) -> None:
+def report(
+    run: Path, html: Path | None, text: Path | None, svg: Path | None, png: Path | None, as_json: bool
+) -> None:
     """Draw a run: predicted against measured, memory over time, loss, decisions, history."""
     from ..planner.record import read_record, record_document
-    from ..report.charts import memory_chart, picture
     from ..report.markdown import markdown
+    from ..report.memory_picture import memory_picture
     from ..report.page import page
+    from ..report.picture import require_png, save_picture
 
+    if png is not None:
+        require_png()
     document = record_document(read_record(run))
-    chart = memory_chart(document)
-    if svg is not None and not chart:
-        raise LplanError(f"{run} has too few samples to draw", hint="leave out --svg")
+    pictures = {kind: file for kind, file in (("svg", svg), ("png", png)) if file is not None}
+    drawing = memory_picture(document) if pictures else None
+    if pictures and drawing is None:
+        raise LplanError(f"{run} has too few samples to draw", hint=f"leave out --{next(iter(pictures))}")
     if as_json:
         print_json(document)
-    elif html is None and text is None and svg is None:
+    elif html is None and text is None and not pictures:
         html = run / "report.html"
     if html is not None:
         _write(html, page(document))
     if text is not None:
         _write(text, markdown(document))
-    if svg is not None:
-        _write(svg, picture(chart))
+    for kind, file in pictures.items():
+        assert drawing is not None
+        save_picture(drawing, file, kind)
+        click.echo(f"written: {file}", err=True)
 
 
 def _write(file: Path, text: str) -> None:

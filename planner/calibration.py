@@ -114,7 +114,7 @@ def in_force(folder: Path | None = None) -> Calibration | None:
             machine=str(data["machine"]),
             versions=dict(data["versions"]),
         )
-    except (AttributeError, KeyError, OSError, TypeError, ValueError):
+    except (AttributeError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError):
         return None
     return found if found.applies else None
 

@@ -13,6 +13,7 @@ from typing import Any
 from ..profiles.errors import LplanError, UsageError
 from ..profiles.hardware import Budget, Gpu, Hardware, Limit
 from ..profiles.model import ModelProfile, WeightFiles
+from ..profiles.typed import require_types
 from .chance import chance_to_fit
 from .estimate import ByteRange, CudaBytes, Estimate, HostBytes, PhaseEstimate
 from .events import Outcome, PhasePeak
@@ -202,9 +203,11 @@ def read_plan(path: Path) -> Plan:
     if data.pop("digest", None) != _digest(data):
         raise LplanError(f"{path} is damaged, or was changed after it was written", hint=_MAKE_ANEW)
     try:
-        return _plan(data)
+        plan = _plan(data)
+        require_types(plan)
     except (KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
         raise LplanError(f"{path} is damaged: {type(error).__name__}: {error}", hint=_MAKE_ANEW) from error
+    return plan
 
 
 _MAKE_ANEW = "make it anew with `lplan plan --output`"

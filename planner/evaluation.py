@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..profiles.errors import LplanError, UsageError
+from ..profiles.typed import require_types
 
 SCHEMA = "lplan.evaluate/1"
 FILE = "evaluation.json"
@@ -122,12 +123,21 @@ def read_evaluation(folder: Path) -> Evaluated:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{folder} has no {FILE}", hint=f"make it: lplan evaluate {folder}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LplanError(f"{path} is damaged: {error}", hint="evaluate again") from error
+    return evaluation_of(data)
+
+
+def evaluation_of(data: Any) -> Evaluated:
+    """What a document of `Evaluated.document` says. Raises LplanError where it is damaged."""
     try:
-        return _evaluated(data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise LplanError(f"{path} is damaged: {error!r}", hint="evaluate again") from error
+        evaluated = _evaluated(data)
+        require_types(evaluated)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise LplanError(
+            f"the evaluation is damaged: {type(error).__name__}: {error}", hint="evaluate again"
+        ) from error
+    return evaluated
 
 
 def _evaluated(data: Mapping[str, Any]) -> Evaluated:

@@ -12,6 +12,8 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from ..profiles.typed import require_types
+
 SCHEMA = "lplan.events/1"
 
 Verdict = Literal["done", "interrupted", "out-of-memory", "failed"]
@@ -120,6 +122,18 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What the model answers a held-out request after `step`, at the end of an epoch."""
+
+    kind: ClassVar[str] = "answer"
+    t_s: float
+    step: int
+    request: str
+    wanted: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
     """A sentence for the reader: a warning, a checkpoint written."""
 
@@ -142,10 +156,10 @@ class Outcome:
     step: int | None
 
 
-Event: TypeAlias = Start | Phase | Sample | PhasePeak | Metric | Evaluation | Note | Outcome
+Event: TypeAlias = Start | Phase | Sample | PhasePeak | Metric | Evaluation | Answer | Note | Outcome
 
 _KINDS: Mapping[str, type[Event]] = {
-    cls.kind: cls for cls in (Start, Phase, Sample, PhasePeak, Metric, Evaluation, Note, Outcome)
+    cls.kind: cls for cls in (Start, Phase, Sample, PhasePeak, Metric, Evaluation, Answer, Note, Outcome)
 }
 
 
@@ -162,17 +176,19 @@ def _required(event: Event) -> set[str]:
 
 
 def from_line(line: str) -> Event | None:
-    """The event of one line; None for a torn line or a kind this version does not know."""
+    """The event of one line; None for a torn or damaged line, or a kind this version does not know."""
     try:
         data: Any = json.loads(line)
         cls = _KINDS[data.pop("kind")]
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
     known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
     try:
-        return cls(**known)
+        event = cls(**known)
+        require_types(event)
     except TypeError:
         return None
+    return event
 
 
 def read(path: Path) -> Iterator[Event]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..profiles.typed import require_types
 from .events import Outcome, PhasePeak
 from .plan import Plan
 
@@ -127,6 +128,8 @@ def _record(line: str) -> RunRecord | None:
             str(name): (int(predicted), int(measured))
             for name, (predicted, measured) in known["phases"].items()
         }
-        return RunRecord(**known)
-    except (AttributeError, KeyError, TypeError, ValueError):
+        record = RunRecord(**known)
+        require_types(record)
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError):
         return None
+    return record

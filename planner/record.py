@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..profiles.errors import LplanError, UsageError
+from .attempts import attempts_of
 from .documents import plan_document, read_plan
-from .events import Evaluation, Event, Metric, Note, Outcome, Phase, PhasePeak, Sample, Start, read
+from .events import Answer, Evaluation, Event, Metric, Note, Outcome, Phase, PhasePeak, Sample, Start, read
 from .plan import Plan
 
 SCHEMA = "lplan.report/1"
@@ -95,6 +96,8 @@ def record_document(record: RunContents) -> dict[str, Any]:
         "samples": [asdict(sample) for sample in _thinned(record.of(Sample))],
         "metrics": [asdict(metric) for metric in record.of(Metric)],
         "evaluations": [asdict(evaluation) for evaluation in record.of(Evaluation)],
+        "answers": [asdict(answer) for answer in record.of(Answer)],
+        "attempts": [asdict(attempt) for attempt in attempts_of(record.events)],
         "notes": [asdict(note) for note in record.of(Note)],
         "evaluation": record.evaluation,
     }

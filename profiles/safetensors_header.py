@@ -59,6 +59,8 @@ class StoredTensor:
     dtype: str
     shape: tuple[int, ...]
     stored_bytes: int
+    start: int
+    """The byte of the file that it begins at."""
 
     @property
     def elements(self) -> int:
@@ -71,18 +73,23 @@ def read_header(path: Path) -> tuple[StoredTensor, ...]:
 
     Raises LplanError when the file is cut short, or its header is no safetensors header.
     """
-    header, data_bytes = _header_json(path)
-    tensors = tuple(_tensor(path, name, entry) for name, entry in header.items() if name != "__metadata__")
+    header, data_start, data_bytes = _header_json(path)
+    tensors = tuple(
+        _tensor(path, name, entry, data_start) for name, entry in header.items() if name != "__metadata__"
+    )
     described = sum(tensor.stored_bytes for tensor in tensors)
     if described > data_bytes:
         raise _corrupt(path, f"its header describes {described:,} bytes of data, {data_bytes:,} are there")
     if described < data_bytes:
         raise _corrupt(path, f"it holds {data_bytes - described:,} bytes that its header does not describe")
+    for tensor in tensors:
+        if tensor.start + tensor.stored_bytes > data_start + data_bytes:
+            raise _corrupt(path, f"{tensor.name!r} would lie behind its end")
     return tensors
 
 
-def _header_json(path: Path) -> tuple[dict[str, Any], int]:
-    """The header as JSON, and how many bytes of data follow it."""
+def _header_json(path: Path) -> tuple[dict[str, Any], int, int]:
+    """The header as JSON, where the data begins, and how many bytes of it there are."""
     try:
         with path.open("rb") as file:
             file_bytes = path.stat().st_size
@@ -99,14 +106,14 @@ def _header_json(path: Path) -> tuple[dict[str, Any], int]:
         raise _corrupt(path, "its header is not JSON") from error
     if not isinstance(header, dict):
         raise _corrupt(path, "its header is not a JSON object")
-    return header, file_bytes - 8 - length
+    return header, 8 + length, file_bytes - 8 - length
 
 
-def _tensor(path: Path, name: str, entry: Any) -> StoredTensor:
+def _tensor(path: Path, name: str, entry: Any, data_start: int) -> StoredTensor:
     try:
         dtype, shape, (begin, end) = DTYPE_NAMES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
-        tensor = StoredTensor(name, dtype, shape, end - begin)
-        sound = begin >= 0 and all(isinstance(size, int) and size >= 0 for size in shape)
+        tensor = StoredTensor(name, dtype, shape, end - begin, data_start + begin)
+        sound = all(isinstance(size, int) and size >= 0 for size in (*shape, begin, end))
         sound = sound and tensor.elements * DTYPE_BITS[dtype] == tensor.stored_bytes * 8
     except (KeyError, TypeError, ValueError) as error:
         raise _corrupt(path, f"its header entry for {name!r} is broken") from error

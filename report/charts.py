@@ -1,18 +1,18 @@
-"""Charts as SVG: no script, no network; colours come from the page's variables, or from the picture's own style."""
+"""Charts of the page as SVG: no script, no network; colours are the page's variables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from typing import Any
 
-from ..profiles.units import gib
+from ..profiles.units import GIB, gib
 from .wording import duration
 
 _WIDTH, _HEIGHT = 720, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 8, 14, 44
-_GIB = 1 << 30
 _OFF_SCALE = 3.0
 """A plan or limit more than this many times what was used is left out of the drawing."""
 _LEAST_LABEL = 46
@@ -26,10 +26,6 @@ STYLE = """
 .curve{fill:none;stroke:var(--anonymous);stroke-width:2;stroke-linejoin:round}
 .held{fill:var(--plan)}.phase{stroke:var(--line);stroke-dasharray:2 3}
 """
-_COLOURS = (
-    "svg{{--line:{0};--muted:{1};--anonymous:{2};--file:{3};--plan:{4};--limit:{5};"
-    "font-family:system-ui,sans-serif}}"
-)
 LIGHT = ("#c9ced6", "#56606e", "#2563a8", "#9cc3e6", "#0b7a4b", "#c02f1d")
 DARK = ("#3c4654", "#a3adba", "#6aaef0", "#2f5f8c", "#4cc38a", "#ff7a66")
 
@@ -44,25 +40,50 @@ def _file_backed(sample: Mapping[str, Any]) -> int:
     return int(sample["file_bytes"]) if sample.get("device_bytes") is None else 0
 
 
-def memory_chart(document: Mapping[str, Any]) -> str:
-    """Memory over time: file-backed below, anonymous above, phases, plan and limit as lines; empty without samples."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemorySeries:
+    """Memory over time, (seconds, bytes): all that is used, of it what is file-backed, and nothing."""
+
+    total: tuple[tuple[float, int], ...]
+    below: tuple[tuple[float, int], ...]
+    floor: tuple[tuple[float, int], ...]
+    lines: Mapping[str, int]
+    """The planned peak and the limit, where they are near enough to be drawn."""
+    end_s: float
+    top_bytes: float
+
+
+def series_of(document: Mapping[str, Any]) -> MemorySeries | None:
+    """What a drawing of memory shows; None with fewer than two samples."""
     samples, start = document["samples"], document["start"]
     if len(samples) < 2:
-        return ""
+        return None
     lines = {"plan": start["planned_peak_bytes"], "limit": start["budget_bytes"]} if start else {}
     seen = max(map(used_of, samples))
     near = {name: size for name, size in lines.items() if size <= _OFF_SCALE * seen}
-    highest = max([seen, *near.values()])
-    scale = _Scale(samples[-1]["t_s"], 1.06 * highest)
-    total = [(sample["t_s"], used_of(sample)) for sample in samples]
-    below = [(sample["t_s"], _file_backed(sample)) for sample in samples]
+    return MemorySeries(
+        total=tuple((sample["t_s"], used_of(sample)) for sample in samples),
+        below=tuple((sample["t_s"], _file_backed(sample)) for sample in samples),
+        floor=tuple((sample["t_s"], 0) for sample in samples),
+        lines=near,
+        end_s=samples[-1]["t_s"] or 1.0,
+        top_bytes=1.06 * max([seen, *near.values()]) or 1.0,
+    )
+
+
+def memory_chart(document: Mapping[str, Any]) -> str:
+    """Memory over time: file-backed below, anonymous above, phases, plan and limit as lines; empty without samples."""
+    series = series_of(document)
+    if series is None:
+        return ""
+    scale = _Scale(series.end_s, series.top_bytes)
     parts = [
-        _ticks(scale, [(size, gib(size)) for size in _round_steps(highest / _GIB, _GIB)]),
-        f'<path class="anonymous" d="{scale.area(total, below)}"/>',
-        f'<path class="file" d="{scale.area(below, [(t, 0) for t, _ in below])}"/>',
+        _ticks(scale, [(size, gib(size)) for size in round_steps(series.top_bytes / GIB, GIB)]),
+        f'<path class="anonymous" d="{scale.area(series.total, series.below)}"/>',
+        f'<path class="file" d="{scale.area(series.below, series.floor)}"/>',
         *_phases(scale, document["phases"]),
     ]
-    for name, size in near.items():
+    for name, size in series.lines.items():
         y = scale.y(size)
         parts.append(f'<line class="{name}" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
     return _svg("memory", "memory over time in GiB, with the planned peak and the limit", parts)
@@ -82,13 +103,6 @@ def curve_chart(
     parts = [_ticks(scale, [(tick, f"{tick:.3g}") for tick in ticks]), f'<path class="curve" d="{path}"/>']
     parts += [f'<circle class="held" r="5" cx="{scale.x(x):.1f}" cy="{scale.y(y):.1f}"/>' for x, y in dots]
     return _svg(name, label, parts)
-
-
-def picture(chart: str) -> str:
-    """A chart as a file of its own, which follows the viewer's light or dark mode."""
-    light, dark = _COLOURS.format(*LIGHT), _COLOURS.format(*DARK)
-    style = f"<style>{light}@media(prefers-color-scheme:dark){{{dark}}}{STYLE}</style>"
-    return chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{style}", 1)
 
 
 class _Scale:
@@ -133,8 +147,11 @@ def _phases(scale: _Scale, phases: Sequence[Mapping[str, Any]]) -> list[str]:
     return parts
 
 
-def _round_steps(top: float, unit: int) -> list[int]:
-    step = next(step for step in (0.1, 0.25, 0.5, 1, 2, 5, 10, 25, 50, 100, 1000) if top / step <= 5)
+def round_steps(top: float, unit: int) -> list[int]:
+    """Marks of an axis up to `top` units, five or so."""
+    step = next(
+        (step for step in (0.1, 0.25, 0.5, 1, 2, 5, 10, 25, 50, 100, 1000) if top / step <= 5), top / 5
+    )
     return [round(index * step * unit) for index in range(int(top / step) + 1)]
 
 

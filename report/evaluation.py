@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from rich.console import ConsoleOptions, RenderableType
 from rich.text import Text
 
-from ..planner.evaluation import Evaluated, Interval, Latency, Loss, SampleAnswer, Score, Share
+from ..planner.evaluation import Evaluated, Interval, Latency, Loss, SampleAnswer, Score
 from .style import BAD, MUTED, STRONG, WARN, Adaptive, ruled_table
-from .wording import duration, rate
+from .wording import duration, rate, share
 
 _WIDE = 100
 
@@ -59,14 +59,10 @@ def _loss_row(loss: Loss) -> tuple[str, ...]:
 
 
 def _score_row(name: str, score: Score) -> tuple[str, ...]:
-    before = "–" if score.before is None else _share(score.before)
+    before = "–" if score.before is None else share(score.before)
     change = "" if score.before is None else _change(score.after.share - score.before.share, score.difference)
     p = "" if score.p_value is None else "<0.001" if score.p_value < 0.001 else f"{score.p_value:.3f}"
-    return name, f"{score.after.of:,}", before, _share(score.after), change, p
-
-
-def _share(share: Share) -> str:
-    return f"{100 * share.share:.1f} % ({100 * share.low:.0f}–{100 * share.high:.0f})"
+    return name, f"{score.after.of:,}", before, share(score.after), change, p
 
 
 def _change(points: float, interval: Interval | None) -> str:

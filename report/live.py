@@ -14,9 +14,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 
 from ..planner.estimate import Estimate
-from ..planner.events import Event, Note, Outcome
+from ..planner.events import Answer, Event, Note, Outcome
 from .frame import frame
-from .plain import PlainView, QuietView, note_line
+from .plain import PlainView, QuietView, answer_line, note_line
 from .style import Adaptive
 from .summary import RunSummary
 
@@ -82,6 +82,8 @@ class LiveView:
         self.summary.add(event)
         if isinstance(event, Note):
             self._live.console.print(note_line(event))
+        elif isinstance(event, Answer):
+            self._live.console.print(answer_line(event))
         now = self._clock()
         if now >= self._due_s or isinstance(event, Outcome):
             self._live.refresh()

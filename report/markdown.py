@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from .page import headline, phase_rows, verdict
+from ..profiles.errors import LplanError
+from .page import attempt_rows, evaluation_rows, headline, phase_rows, verdict
 
 
 def markdown(document: Mapping[str, Any]) -> str:
-    """The verdict, the headline figures and the phases of `planner.record.record_document`."""
+    """The verdict, the headline figures, the phases, attempts and evaluation of `planner.record.record_document`."""
     return "\n".join(_lines(document)) + "\n"
 
 
@@ -23,6 +25,13 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield from _table([{"figure": name, "value": value} for name, value in headline(document)])
     yield ""
     yield from _table(list(phase_rows(document)))
+    if len(document["attempts"]) > 1:
+        yield ""
+        yield from _table(list(attempt_rows(document)))
+    with suppress(LplanError):  # of another version, or damaged
+        if document["evaluation"] and (rows := list(evaluation_rows(document["evaluation"]))):
+            yield ""
+            yield from _table(rows)
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:

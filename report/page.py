@@ -10,13 +10,15 @@ from html import escape
 from typing import Any
 
 from ..planner.estimate import REHEARSAL, REHEARSED
+from ..planner.evaluation import evaluation_of
+from ..profiles.errors import LplanError
 from ..profiles.units import format_size, gib
 from .charts import curve_chart, memory_chart, used_of
 from .page_assets import SCRIPT, STYLE
 from .run import error_of
-from .wording import clock, duration, enforcement, rate
+from .wording import clock, duration, enforcement, rate, share
 
-_NUMBER = {"predicted", "range", "measured", "error", "anonymous", "file-backed"}
+_NUMBER = {"predicted", "range", "measured", "error", "anonymous", "file-backed", "of them again"}
 _KEY = (
     '<p class="key"><span><i style="background:var(--anonymous)"></i>anonymous</span>'
     '<span><i style="background:var(--file)"></i>file-backed</span>'
@@ -124,7 +126,11 @@ def _sections(document: Mapping[str, Any]) -> Iterator[str]:
     if plan and plan["decisions"]:
         yield _section("Decisions", _table([_decision(decision) for decision in plan["decisions"]]))
     if document["evaluation"]:
-        yield _section("Evaluation", _table(list(_leaves(document["evaluation"]))))
+        yield _section("Evaluation", _evaluation(document["evaluation"]))
+    if document["answers"]:
+        yield _section("Answers, epoch by epoch", _table([_answer(answer) for answer in document["answers"]]))
+    if len(document["attempts"]) > 1:
+        yield _section("Attempts, GiB", _table(list(attempt_rows(document))))
     if document["notes"]:
         rows = [{"at": clock(note["t_s"]), "what happened": note["text"]} for note in document["notes"]]
         yield _section("History", _table(rows))
@@ -181,15 +187,62 @@ def _machine(estimate: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         yield {"what": name, "which": str(version)}
 
 
-def _leaves(data: Any, path: str = "") -> Iterator[dict[str, str]]:
-    """Whatever an evaluation holds, flat; long lists are left to the file."""
-    if isinstance(data, dict):
-        for name, value in data.items():
-            yield from _leaves(value, f"{path} {name}".strip().replace("_", " "))
-    elif isinstance(data, list):
-        return
-    else:
-        yield {"what": path, "value": f"{data:.4g}" if isinstance(data, float) else str(data)}
+def _answer(answer: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "step": str(answer["step"]),
+        "asked": answer["request"],
+        "wanted": answer["wanted"],
+        "answer": answer["text"],
+    }
+
+
+def attempt_rows(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """A start of the worker a row: what was planned and used, which steps it trained, how it ended."""
+    for attempt in document["attempts"]:
+        first, last, peak = attempt["first_step"], attempt["last_step"], attempt["measured_peak_bytes"]
+        yield {
+            "at": clock(attempt["t_s"]),
+            "predicted": gib(attempt["planned_peak_bytes"]),
+            "measured": "–" if peak is None else gib(peak),
+            "steps": "none" if first is None else f"{first} to {last}",
+            "of them again": str(attempt["repeated"] or ""),
+            "how it ended": attempt["ended"] or "nobody told",
+        }
+
+
+def evaluation_rows(evaluation: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """What was asked before and after training, with the 95 % intervals of shares. Raises LplanError if damaged."""
+    evaluated = evaluation_of(evaluation)
+    if evaluated.loss is not None:
+        loss = evaluated.loss
+        before = "–" if loss.before is None else f"{loss.before:.3f}"
+        yield _asked("held-out loss", loss.samples, before, f"{loss.after:.3f}")
+    for name, score in (
+        (f"scored, of {evaluated.labels}", evaluated.scored),
+        ("generated", evaluated.generated),
+        ("general knowledge", evaluated.knowledge),
+    ):
+        if score is not None:
+            before = "–" if score.before is None else share(score.before)
+            yield _asked(name, score.after.of, before, share(score.after))
+
+
+def _asked(name: str, of: int, before: str, after: str) -> dict[str, str]:
+    return {"what": name, "asked": f"{of:,}", "before": before, "after": after}
+
+
+def _evaluation(evaluation: Mapping[str, Any]) -> str:
+    try:
+        rows = list(evaluation_rows(evaluation))
+    except LplanError as error:
+        return f'<p class="muted">{escape(str(error))}</p>'
+    told = evaluation_of(evaluation).samples
+    answers = [
+        {"asked": one.request, "wanted": one.wanted, "before": one.before or "–", "after": one.after}
+        for one in told
+    ]
+    key = '<p class="muted small">in brackets: 95 % intervals</p>'
+    return _table(rows) + key + (f"<h3>Sample answers</h3>{_table(answers)}" if answers else "")
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:

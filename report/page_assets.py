@@ -23,7 +23,7 @@ body{margin:0;background:var(--back);color:var(--text);font:16px/1.5 system-ui,s
 font-variant-numeric:tabular-nums}
 main{max-width:960px;margin:0 auto;padding:20px 16px 48px}
 h1{font-size:1.4rem;line-height:1.25;margin:0;overflow-wrap:anywhere}
-h2{font-size:1.05rem;margin:0 0 10px}p{margin:6px 0}
+h2{font-size:1.05rem;margin:0 0 10px}h3{font-size:.925rem;margin:14px 0 4px}p{margin:6px 0}
 .muted{color:var(--muted)}.small{font-size:.875rem}
 section{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:16px;margin-top:16px}
 .verdict{display:inline-block;font-weight:650;padding:2px 12px;border-radius:99px;border:2px solid}

@@ -23,6 +23,8 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     "saved": ("#1a7f37", "#3fb950"),
     "added": ("#bc4c00", "#f0883e"),
     "budget": ("#cf222e", "#ff7b72"),
+    "anonymous": ("#2563a8", "#6aaef0"),
+    "file": ("#9cc3e6", "#2f5f8c"),
 }
 """Every colour by what it means, on light and on dark paper."""
 _FONT = "ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
@@ -39,6 +41,14 @@ class Box:
     y: float
     width: float
     height: float
+    colour: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Area:
+    """A filled polygon."""
+
+    points: tuple[tuple[float, float], ...]
     colour: str
 
 
@@ -66,6 +76,9 @@ class Label:
     from_end: bool = False
 
 
+Shape = Box | Area | Line | Label
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
     """Shapes on paper, drawn in order."""
@@ -73,7 +86,7 @@ class Picture:
     width: int
     height: int
     title: str
-    shapes: tuple[Box | Line | Label, ...]
+    shapes: tuple[Shape, ...]
 
 
 def save_picture(picture: Picture, file: Path, kind: str) -> None:
@@ -92,7 +105,7 @@ def svg_text(picture: Picture) -> str:
     light, dark = ("".join(f".{n}{{--c:{pair[i]}}}" for n, pair in COLOURS.items()) for i in (0, 1))
     style = (
         f"{light}@media(prefers-color-scheme:dark){{{dark}}}"
-        "rect,text{fill:var(--c)}line{stroke:var(--c)}text{dominant-baseline:central}"
+        "rect,text,polygon{fill:var(--c)}line{stroke:var(--c)}text{dominant-baseline:central}"
     )
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {picture.width} {picture.height}" '
@@ -103,10 +116,13 @@ def svg_text(picture: Picture) -> str:
     return f"{head}\n<title>{escape(picture.title)}</title>\n<style>{style}</style>\n{shapes}\n</svg>\n"
 
 
-def _svg(shape: Box | Line | Label) -> str:
+def _svg(shape: Shape) -> str:
     if isinstance(shape, Box):
         place = f'x="{shape.x:g}" y="{shape.y:g}" width="{shape.width:g}" height="{shape.height:g}"'
         return f'<rect class="{shape.colour}" {place}/>'
+    if isinstance(shape, Area):
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
+        return f'<polygon class="{shape.colour}" points="{points}"/>'
     if isinstance(shape, Line):
         dashes = f' stroke-dasharray="{_DASH}"' if shape.dashed else ""
         place = f'x1="{shape.x1:g}" y1="{shape.y1:g}" x2="{shape.x2:g}" y2="{shape.y2:g}"'
@@ -144,12 +160,14 @@ def png_bytes(picture: Picture) -> bytes:
     return stream.getvalue()
 
 
-def _paint(draw: ImageDraw, shape: Box | Line | Label) -> None:
+def _paint(draw: ImageDraw, shape: Shape) -> None:
     colour = COLOURS[shape.colour][0]
     if isinstance(shape, Box):
         right, bottom = shape.x + shape.width, shape.y + shape.height
         corners = (shape.x * _SCALE, shape.y * _SCALE, right * _SCALE - 1, bottom * _SCALE - 1)
         draw.rectangle(corners, fill=colour)
+    elif isinstance(shape, Area):
+        draw.polygon([(x * _SCALE, y * _SCALE) for x, y in shape.points], fill=colour)
     elif isinstance(shape, Line):
         for x1, y1, x2, y2 in _dashes(shape):
             draw.line((x1 * _SCALE, y1 * _SCALE, x2 * _SCALE, y2 * _SCALE), fill=colour, width=_SCALE)

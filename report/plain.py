@@ -9,12 +9,12 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
 from ..planner.estimate import Estimate, with_rehearsal
-from ..planner.events import Evaluation, Event, Metric, Note, Outcome, Phase, PhasePeak, Start
+from ..planner.events import Answer, Evaluation, Event, Metric, Note, Outcome, Phase, PhasePeak, Start
 from ..profiles.units import format_size, gib
 from .run import outcome_line
 from .style import WARN, Adaptive
 from .summary import RunSummary
-from .wording import clock, duration, enforcement, rate
+from .wording import clock, duration, enforcement, harmless, rate
 
 _METRIC_EVERY_S = 1.0
 
@@ -22,6 +22,16 @@ _METRIC_EVERY_S = 1.0
 def note_line(note: Note) -> RenderableType:
     """A note with its time."""
     return _stamped(note, Text(note.text))
+
+
+def answer_line(answer: Answer) -> RenderableType:
+    """A sample answer with its time."""
+    return _stamped(answer, _answer(answer))
+
+
+def _answer(answer: Answer) -> Text:
+    words = [harmless(text) for text in (answer.request, answer.text, answer.wanted)]
+    return Text(f"asked “{words[0]}”, it answers “{words[1]}” (wanted: “{words[2]}”)")
 
 
 def _stamped(event: Event, text: Text) -> RenderableType:
@@ -74,6 +84,8 @@ class PlainView:
                 return Text(
                     f"held-out loss {event.loss:.3f} after step {event.step} ({event.samples} samples)"
                 )
+            case Answer():
+                return _answer(event)
             case Note():
                 return Text(event.text)
             case Outcome():

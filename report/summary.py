@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ..planner.events import Evaluation, Event, Metric, Note, Outcome, Phase, PhasePeak, Sample, Start
+from ..planner.events import Answer, Evaluation, Event, Metric, Note, Outcome, Phase, PhasePeak, Sample, Start
 
 _RECENT_STEPS = 20
 _KEPT_POINTS = 1024
@@ -114,7 +114,7 @@ class RunSummary:
                 self.evaluation = event
             case Outcome():
                 self.outcome = event
-            case Note():
+            case Note() | Answer():
                 pass
 
     def _add_sample(self, sample: Sample) -> None:

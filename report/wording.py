@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from ..planner.evaluation import Share
 from ..planner.recipe import Recipe
 from ..planner.selectors import targets, trained_besides
 from ..profiles.units import gib
@@ -178,6 +179,16 @@ def joined(parts: Sequence[str], width: int) -> str:
 def change(ratio: float) -> str:
     """A ratio as what it changes: "+12 %", or "the same" within two percent."""
     return "the same" if abs(ratio - 1) < _SAME else f"{ratio - 1:+.0%}".replace("%", " %")
+
+
+def share(found: Share) -> str:
+    """A share of right answers with its interval: "90.3 % (86–93)"."""
+    return f"{100 * found.share:.1f} % ({100 * found.low:.0f}–{100 * found.high:.0f})"
+
+
+def harmless(text: str) -> str:
+    """A model's words on one line, without what would steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
 
 
 def sentence(text: str) -> str:

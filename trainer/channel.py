@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from ..planner.events import Evaluation, Event, Metric, Note, Outcome, Phase, PhasePeak, to_line
+from ..planner.events import Answer, Evaluation, Event, Metric, Note, Outcome, Phase, PhasePeak, to_line
+from ..profiles.secrets import redacted
 from .process_tree import reset_high_water, usage_of
 
 EVENTS_FD = "LPLAN_EVENTS_FD"
@@ -107,9 +108,13 @@ class Channel:
         else:
             self.note(f"the held-out loss after step {step} is {loss}")
 
+    def answer(self, *, step: int, request: str, wanted: str, text: str) -> None:
+        """What the model answers a held-out request after `step`."""
+        self._send(Answer(t_s=self._now_s(), step=step, request=request, wanted=wanted, text=text))
+
     def note(self, text: str) -> None:
         """A sentence for the reader."""
-        self._send(Note(t_s=self._now_s(), text=text))
+        self._send(Note(t_s=self._now_s(), text=redacted(text)))
 
     def failure(self, explanation: str, *, hint: str | None = None, exit_code: int = 1) -> None:
         """Why the worker is about to leave with an error status: an LplanError's line, hint and status."""
@@ -117,8 +122,8 @@ class Channel:
             Outcome(
                 t_s=self._now_s(),
                 verdict="failed",
-                explanation=explanation,
-                hint=hint,
+                explanation=redacted(explanation),
+                hint=None if hint is None else redacted(hint),
                 exit_code=exit_code,
                 phase=self._phase,
                 step=None,

@@ -131,11 +131,11 @@ def _launch(plan: Plan, folder: RunFolder, on_event: Callable[[Event], object], 
         if smaller is None:
             return None
         text = f"goes on from the last checkpoint with {smaller.decisions[-1].value}"
-        return Retry(environment=_environment(smaller.recipe), start=_facts(smaller), text=text)
+        return Retry(environment=environment_for(smaller.recipe), start=_facts(smaller), text=text)
 
     return supervise(
         [sys.executable, "-m", "lplan.trainer.worker", str(folder.path)],
-        environment=_environment(recipe),
+        environment=environment_for(recipe),
         folder=folder,
         start=_facts(plan),
         budget_bytes=plan.estimate.budget.budget_bytes,
@@ -146,7 +146,8 @@ def _launch(plan: Plan, folder: RunFolder, on_event: Callable[[Event], object], 
     )
 
 
-def _environment(recipe: Recipe) -> dict[str, str]:
+def environment_for(recipe: Recipe) -> dict[str, str]:
+    """What a worker's environment has beside ours: the allocator and the threads of the plan, its device, no hub."""
     return {
         **environment_of(recipe.allocator, threads=recipe.threads),
         **visible_devices(recipe.device),

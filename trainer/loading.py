@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from ..planner.recipe import Recipe
 from ..planner.tracing.model import build, make_config
+from ..profiles.checkpoint import SAFETENSORS, weight_names
 from ..profiles.errors import LplanError
 from .job import Job
 
@@ -16,7 +18,7 @@ from .job import Job
 def load_base(job: Job) -> nn.Module:
     """The base model: mapped from its files in their own dtype, converted, quantized, or made in memory.
 
-    Safetensors only; raises LplanError when the files are missing, corrupt or of another format.
+    Safetensors only; raises LplanError when the files are missing, corrupt, of another format or elsewhere.
     """
     if job.model is None or job.recipe.init == "random":
         torch.manual_seed(job.schedule.seed)
@@ -24,6 +26,7 @@ def load_base(job: Job) -> nn.Module:
             return build(make_config(job.config, trust_remote_code=job.trust_remote_code), job.recipe)
     from transformers import AutoModelForCausalLM
 
+    weight_names(Path(job.model), SAFETENSORS)
     try:
         model: nn.Module = AutoModelForCausalLM.from_pretrained(
             job.model,

@@ -10,6 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from .caches import free_caches
 from .channel import Channel
+from .evaluation.each_epoch import SampleRequests
 from .health import Health
 from .training import PlannedTrainer
 
@@ -48,6 +49,7 @@ class Reporter(TrainerCallback):
         self.trainer: PlannedTrainer | None = None
         self.cadence = Cadence(0)
         self.health = Health()
+        self.samples: SampleRequests | None = None
         self._first: int | None = None
         self._began_s = 0.0
         self._last: tuple[int, float] = (0, 0.0)
@@ -61,7 +63,7 @@ class Reporter(TrainerCallback):
             self.channel.phase("steady step")
 
     def evaluate(self) -> bool:
-        """Tell the held-out loss, and whether the model begins to memorise; false without held-out samples."""
+        """Tell the held-out loss, sample answers, and overfitting; false without held-out samples."""
         assert self.trainer is not None
         if self.trainer.eval_dataset is None:
             return False
@@ -72,6 +74,10 @@ class Reporter(TrainerCallback):
         )
         if warning := self.health.take_evaluation(loss):
             self.channel.note(warning)
+        for request, wanted, text in self.samples.answers() if self.samples is not None else ():
+            self.channel.answer(
+                step=self.trainer.state.global_step, request=request, wanted=wanted, text=text
+            )
         return True
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:

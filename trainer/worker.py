@@ -7,10 +7,13 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from ..profiles.errors import LplanError
+from ..profiles.secrets import redacted
 from .channel import Channel
 from .job import Job, TokenFile
 
@@ -38,6 +41,7 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     from ..planner.tracing.model import wrap
     from .batches import TokenDataset
     from .checkpoints import newest_good
+    from .evaluation.each_epoch import SampleRequests
     from .evaluation.of_run import evaluate_briefly
     from .loading import load_base
     from .rehearsal import rehearse
@@ -74,6 +78,7 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     )
     trainer.add_callback(reporter)
     reporter.trainer = trainer
+    reporter.samples = SampleRequests(folder, model, job.recipe)
     reporter.cadence = Cadence(job.checkpoint_steps)
     trainer.on_unsaved = lambda error: _unsaved(channel, folder, trainer.state.global_step, error)
     began_s = time.monotonic()
@@ -129,5 +134,11 @@ def _alive(model: Any) -> str:
     return f"{sum(moved)} of {len(moved)} adapters have learned; " if moved else ""
 
 
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The traceback of a library's error goes to worker.log, without access tokens."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
 if __name__ == "__main__":
+    sys.excepthook = _tell
     sys.exit(main(sys.argv[1:]))

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..planner.events import Event, from_line
+from ..profiles.secrets import redacted
 from . import launch
 from .channel import EVENTS_FD, RUN_STARTED
 from .process_tree import ProcessTree
@@ -113,10 +114,10 @@ class WorkerProcess:
 
 
 def last_lines(log: Path, most_bytes: int = 65536, since: int = 0) -> tuple[str, ...]:
-    """The end of a log, from byte `since` on; empty if it cannot be read."""
+    """The end of a log, from byte `since` on, without access tokens; empty if it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(max(since, file.seek(0, os.SEEK_END) - most_bytes))
-            return tuple(file.read().decode(errors="replace").splitlines())
+            return tuple(redacted(file.read().decode(errors="replace")).splitlines())
     except OSError:
         return ()

@@ -14,6 +14,7 @@ from torch import nn
 
 from ...planner.documents import read_plan
 from ...planner.tracing.step import autocast
+from ...profiles.checkpoint import SAFETENSORS, weight_names
 from ...profiles.errors import LplanError, UsageError
 from ..data.examples import Message
 from ..data.tasks import find_task
@@ -208,9 +209,13 @@ def _loaded(source: Source, base: Path | None) -> nn.Module:
 
 
 def load_plain(folder: Path) -> nn.Module:
-    """A model folder in its own dtype, on a GPU if there is one. Raises LplanError."""
+    """A model folder in its own dtype, on a GPU if there is one.
+
+    Raises LplanError for what cannot be loaded, and for an index that names files of other folders.
+    """
     from transformers import AutoModelForCausalLM
 
+    weight_names(folder, SAFETENSORS)
     try:
         model: nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True)
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,27 +102,40 @@ def sentence(evaluated: Evaluated) -> str:
     return "evaluated: " + ("; ".join(parts) or "nothing to ask")
 
 
-def evaluate_run(folder: Path, wanted: Wanted) -> Evaluated:
-    """Evaluate a run's adapter against its base and write evaluation.json.
+def require_evaluable(folder: Path) -> None:
+    """Raises UsageError for a folder without a finished run, LplanError for one that was planned without data."""
+    from .adapters import find_source
+
+    if not (folder / "plan.json").is_file() or not (folder / "job.json").is_file():
+        raise UsageError(f"{folder} is no run folder", hint="runs are made by lplan fit-and-train")
+    find_source(folder)
+    if read_plan(folder / "plan.json").data is None:
+        raise LplanError(f"{folder} was planned without data", hint="there is nothing to evaluate on")
+
+
+def evaluate_run(
+    folder: Path, wanted: Wanted, enter: Callable[[str], object] = lambda phase: None
+) -> Evaluated:
+    """Evaluate a run's adapter against its base and write evaluation.json; `enter` hears of the phases.
 
     Raises UsageError for a folder without a finished run, LplanError where its model or data are gone.
     """
     import torch
 
-    from .adapters import find_source, load_run
+    from .adapters import load_run
     from .evaluate import Extent, evaluate
 
-    if not (folder / "plan.json").is_file() or not (folder / "job.json").is_file():
-        raise UsageError(f"{folder} is no run folder", hint="runs are made by lplan fit-and-train")
-    find_source(folder)
+    require_evaluable(folder)
     plan, job = read_plan(folder / "plan.json"), Job.read(folder)
-    if plan.data is None:
-        raise LplanError(f"{folder} was planned without data", hint="there is nothing to evaluate on")
+    assert plan.data is not None
     questions = questions_of(plan.data, plan.estimate.model, samples=wanted.samples, seed=wanted.seed)
     torch.set_num_threads(job.recipe.threads)
     tokenizer = load_tokenizer(tokenizer_of(plan.estimate.model))
+    enter("load")
+    model = load_run(folder, job)
+    enter("evaluation")
     evaluated = evaluate(
-        load_run(folder, job),
+        model,
         questions,
         job.recipe,
         Extent(rows=job.recipe.batch_size, generated=wanted.generated),
