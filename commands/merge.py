@@ -73,7 +73,7 @@ def _how(plan: MergePlan) -> str:
 def _told(found: Agreement) -> str:
     of = "text" if found.text else "random tokens"
     return (
-        f"reloaded: {found.weights} tensors are those of PEFT's merge, to {found.steps:.1f} units in the last place; on "
-        f"{found.tokens} tokens of {of} {found.top_share:.0%} of the likeliest next tokens agree with base and "
+        f"reloaded: {found.weights} tensors are those of PEFT's merge, to {found.steps:.1f} units in the last place; "
+        f"on {found.tokens} tokens of {of} {found.top_share:.0%} of the likeliest next tokens agree with base and "
         f"adapter, logits differ by {found.mean:.3f} standard deviations (the adapter moves them by {found.moves:.3f})"
     )
