@@ -64,6 +64,9 @@ if TYPE_CHECKING:
     default=True,
     help="Try a step, an evaluation and a checkpoint on the longest samples first. Default: yes.",
 )
+@click.option(
+    "--grow", is_flag=True, help="Use the room that the rehearsal leaves: a faster plan, if one then fits."
+)
 @click.option("--quiet", is_flag=True, help="Say only how it ended.")
 @JSON
 def fit_and_train(
@@ -76,6 +79,7 @@ def fit_and_train(
     tries: int,
     report_to: tuple[str, ...],
     rehearsal: bool,
+    grow: bool,
     quiet: bool,
     as_json: bool,
     **asked: Any,
@@ -94,15 +98,18 @@ def fit_and_train(
             "output": output,
             "checkpoint_steps": checkpoint_steps,
             "report_to": report_to,
+            "grow": grow or None,
         }
+        rate = asked.pop("learning_rate")
         _require_alone("--resume", {**asked, **others})
         chosen, folder = resumable(resume)
-        outcome = _train(
-            chosen, folder, partial(resume_run, chosen, folder, tries=tries), quiet=quiet, as_json=as_json
-        )
+        go_on = partial(resume_run, chosen, folder, tries=tries, learning_rate=rate)
+        outcome = _train(chosen, folder, go_on, quiet=quiet, as_json=as_json)
         _raise_failure(outcome, folder)
         return
-    named = _require_sources(model, plan_file, asked)
+    named = _require_sources(model, plan_file, {**asked, "grow": grow or None})
+    if grow and not rehearsal:
+        raise UsageError("--grow needs the rehearsal that --no-rehearsal leaves out", hint="leave one out")
     require_trackers(report_to)
     with reserved_folder(output or default_path(named)) as folder:
         if plan_file is None:
@@ -120,6 +127,7 @@ def fit_and_train(
             tries=tries,
             report_to=report_to,
             rehearse=rehearsal,
+            given=task.given if grow and task is not None else None,
         )
         outcome = _train(chosen, folder, run, quiet=quiet, as_json=as_json)
     _raise_failure(outcome, folder)
@@ -130,7 +138,7 @@ def _raise_failure(outcome: Outcome, folder: RunFolder) -> None:
         return
     verdict = "interrupted: " if outcome.verdict == "interrupted" else ""
     hint = outcome.hint or f"what there is of it is in {folder.path}"
-    if any(folder.checkpoints.glob("step-*")):
+    if any(folder.checkpoints.glob("step-*")) and not outcome.repeats:
         hint += f"; continue it with `lplan fit-and-train --resume {folder.path}`"
     error = LplanError(f"{verdict}{outcome.explanation}", hint=hint)
     error.exit_code = outcome.exit_code
@@ -164,6 +172,7 @@ def _train(
     as_json: bool,
 ) -> Outcome:
     from ..planner.documents import run_document
+    from ..planner.events import Start
     from ..planner.history import record_of, remember
     from ..report.live import view_for
     from ..report.run import run_table
@@ -173,11 +182,15 @@ def _train(
     with view_for(console(stderr=True), chosen.estimate, quiet=quiet or as_json) as view:
 
         def on_event(event: Any) -> None:
+            if isinstance(event, Start):  # an attempt is held against its own plan
+                summary.peaks.clear()
+                summary.reached.clear()
             summary.add(event)
             if not getattr(event, "exit_code", 0):  # a failure is told once, as an error
                 view.handle(event)
 
         outcome = run(on_event)
+    chosen = _as_it_was_run(folder, chosen)
     _keep_page(folder)
     peaks = tuple(summary.peaks.values())
     remember(record_of(chosen, peaks, outcome, folder.path, tokens_per_s=summary.tokens_per_s))
@@ -187,6 +200,16 @@ def _train(
         console().print(run_table(chosen.estimate, peaks, outcome, summary=summary, time=chosen.time))
         console().print(f"everything is in {folder.path}", soft_wrap=True)
     return outcome
+
+
+def _as_it_was_run(folder: RunFolder, chosen: Plan) -> Plan:
+    """The plan of the last attempt: a recovered run has had several."""
+    from ..planner.documents import read_plan
+
+    with suppress(LplanError):
+        last = read_plan(folder.plan)
+        return chosen if last.recipe == chosen.recipe else last
+    return chosen
 
 
 def _keep_page(folder: RunFolder) -> None:

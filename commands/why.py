@@ -44,6 +44,8 @@ def _explain_run(run: Path, *, as_json: bool) -> None:
         return
     out = console()
     out.print(outcome_line(record.outcome), soft_wrap=True)
+    if record.outcome is not None and record.outcome.evidence:
+        out.print(f"evidence: {record.outcome.evidence}", markup=False, soft_wrap=True)
     for name, value in headline(record_document(record)):
         out.print(f"{value:>8}  {name}", markup=False)
     if record.plan is not None:

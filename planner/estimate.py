@@ -12,7 +12,7 @@ from .recipe import Recipe
 PHASES = ("import", "load", "wrap", "first step", "steady step", "evaluation", "save")
 REHEARSAL = "rehearsal"
 """A phase of runs, not of plans: after wrapping, what REHEARSED will need is needed once, and undone."""
-REHEARSED = ("first step", "evaluation", "save")
+REHEARSED = ("first step", "steady step", "evaluation", "save")
 
 COMPONENTS = (
     "weights",

@@ -16,7 +16,7 @@ from ..profiles.typed import require_types
 
 SCHEMA = "lplan.events/1"
 
-Verdict = Literal["done", "interrupted", "out-of-memory", "failed"]
+Verdict = Literal["done", "interrupted", "out-of-memory", "hang", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,6 +154,12 @@ class Outcome:
     exit_code: int
     phase: str | None
     step: int | None
+    had_bytes: int | None = None
+    """What there was for a run that died for memory: its limit, or what it held when the machine was full."""
+    evidence: str | None = None
+    """What was counted and read, in one line."""
+    repeats: bool | None = None
+    """Whether going on as it was would end the same way."""
 
 
 Event: TypeAlias = Start | Phase | Sample | PhasePeak | Metric | Evaluation | Answer | Note | Outcome

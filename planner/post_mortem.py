@@ -2,7 +2,7 @@
 
 Formats read: PyTorch's CUDA out-of-memory message as of 1.3 ("cached"), 1.4 to 2.0 ("reserved in total by PyTorch")
 and 2.1 on ("reserved by PyTorch but unallocated"), c10/core/CUDACachingAllocator; its CPU allocator, c10/core/impl/
-alloc_cpu.cpp; the kernel's mm/oom_kill.c; bitsandbytes, NCCL and disk errors by their fixed words.
+alloc_cpu.cpp; the kernel's mm/oom_kill.c; everything else by its fixed words.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ _FIGURES = {
     "allocated": re.compile(_SIZE + r" (?:already allocated|is allocated by PyTorch)"),
     "reserved": re.compile(_SIZE + r" (?:reserved in total by PyTorch|cached)"),
     "unallocated": re.compile(_SIZE + r" is reserved by PyTorch but unallocated"),
+    "process": re.compile(r"this process has " + _SIZE + r" memory in use"),
 }
 
 
@@ -122,16 +123,6 @@ def _kernel(text: str) -> Finding | None:
     )
 
 
-def _slurm(text: str) -> Finding | None:
-    return _words(
-        text,
-        r"Detected \d+ oom[-_]kill event|OOMKilled",
-        "killed by the kernel for memory",
-        "the scheduler's control group was full",
-        _HOST_KNOBS,
-    )
-
-
 _CPU = re.compile(r"[^\n]*DefaultCPUAllocator: [^\n]*tried to allocate (\d+) bytes[^\n]*")
 
 
@@ -149,66 +140,110 @@ def _cpu_refused(text: str) -> Finding | None:
     )
 
 
-def _killed(text: str) -> Finding | None:
-    return _words(
-        text,
-        r"(?m)^[^\n]*(?:line \d+:\s+\d+ )Killed\b|^\s*Killed\s*$|exitcode: -9\)|Signal 9 \(SIGKILL\)",
-        "killed by SIGKILL",
-        "most often the kernel's out-of-memory killer: `dmesg | grep -i oom` says so",
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """An end that is known by its words alone."""
+
+    pattern: str
+    cause: str
+    explanation: str
+    knobs: tuple[str, ...]
+
+    def __call__(self, text: str) -> Finding | None:
+        found = re.search(self.pattern, text)
+        if found is None:
+            return None
+        before, after = text[: found.start()].rpartition("\n")[2], text[found.end() :].partition("\n")[0]
+        line = f"{before}{found[0]}{after}".strip()
+        return Finding(cause=self.cause, explanation=self.explanation, evidence=line, knobs=self.knobs)
+
+
+_SCHEDULER = _Words(
+    r"Detected \d+ oom[-_]kill event|OOMKilled",
+    "killed by the kernel for memory",
+    "the scheduler's control group was full",
+    _HOST_KNOBS,
+)
+_BY_WORDS = (
+    _Words(
+        r"systemd-oomd\[\d+\]: Killed |earlyoom[^\n]*sending SIG(?:TERM|KILL) to process",
+        "killed by a memory guard",
+        "systemd-oomd or earlyoom ended it before the machine was full",
         _HOST_KNOBS,
-    )
-
-
-def _disk(text: str) -> Finding | None:
-    return _words(
-        text,
+    ),
+    _Words(
+        r"CUDA error: out of memory|cudaErrorMemoryAllocation|CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDA out of memory",
+        "the driver itself found no room on the GPU: other programs hold it, or PyTorch's allocator holds nearly all",
+        ("--vram SIZE: plan for the GPU memory there is", *_STEP_KNOBS),
+    ),
+    _Words(
+        r"insufficient shared memory \(shm\)|Bus error",
+        "shared memory is full",
+        "a file mapped into memory could not grow: /dev/shm is full, or a disk",
+        ("a larger /dev/shm (docker run --shm-size)", "fewer data loader workers"),
+    ),
+    _Words(
+        r"(?m)\b\w*MemoryError(?:$|:)|std::bad_alloc|Cannot allocate memory",
+        "allocation refused",
+        "the system refused host memory",
+        (*_STEP_KNOBS[:3], *_HOST_KNOBS[:2]),
+    ),
+    _Words(
         r"No space left on device|Disk quota exceeded",
         "disk full",
         "a file could not be written",
         ("free space or raise the quota, or name another folder by --output", "keep fewer checkpoints"),
-    )
-
-
-def _bitsandbytes(text: str) -> Finding | None:
-    return _words(
-        text,
+    ),
+    _Words(
         r"CUDA Setup failed despite GPU being available|Could not load bitsandbytes native library",
         "bitsandbytes cannot use this GPU's CUDA",
         "its library for this CUDA version is not found; memory is not the cause",
         ("install a bitsandbytes that has your CUDA version", "--quantization none needs no bitsandbytes"),
-    )
-
-
-def _nccl(text: str) -> Finding | None:
-    return _words(
-        text,
+    ),
+    _Words(
+        r"(?m)^[^\n]*(?:line \d+:\s+\d+ )Killed\b|^\s*Killed\s*$|exitcode: -9\)|Signal 9 \(SIGKILL\)",
+        "killed by SIGKILL",
+        "most often the kernel's out-of-memory killer: `dmesg | grep -i oom` says so",
+        _HOST_KNOBS,
+    ),
+    _Words(
+        r"(?m)CANCELLED AT [^\n]* DUE TO |^\s*Terminated\s*$|exitcode: -15\)|got signal: 15|SIGTERM death signal",
+        "told to end from outside",
+        "SIGTERM: a preemption, a time limit, a shutdown, or an administrator; memory is not the cause",
+        (
+            "continue from the last checkpoint: lplan fit-and-train --resume RUN",
+            "ask for more time, or no preemption",
+        ),
+    ),
+    _Words(
         r"Watchdog caught collective operation timeout",
         "NCCL timed out",
         "one process waited for another that was gone or late: look for the first error of the other ranks",
         ("read the other ranks' logs: one may have been killed for memory",),
-    )
-
-
-def _words(text: str, pattern: str, cause: str, explanation: str, knobs: tuple[str, ...]) -> Finding | None:
-    found = re.search(pattern, text)
-    if found is None:
-        return None
-    before, after = text[: found.start()].rpartition("\n")[2], text[found.end() :].partition("\n")[0]
-    line = f"{before}{found[0]}{after}".strip()
-    return Finding(cause=cause, explanation=explanation, evidence=line, knobs=knobs)
-
+    ),
+    _Words(
+        r"(?m)INFO: task \S+:\d+ blocked for more than \d+ seconds|^Timeout \(\d+:\d\d:\d\d\)!",
+        "hang",
+        "it waited for something that did not come: a disk or network file system, a lock, another process",
+        (
+            "read the stacks in the log (faulthandler, py-spy dump)",
+            "--threads 1 where a library's threads wait",
+        ),
+    ),
+    _Words(
+        r"Fatal Python error: |Segmentation fault|Illegal instruction|exitcode: -(?:4|6|8|11)\)",
+        "a library crashed",
+        "a fault in compiled code; memory is not the cause",
+        (
+            "install builds of torch and its companions for this processor",
+            "upgrade the library that the stack names",
+        ),
+    ),
+)
 
 # The kernel's word comes first: what a program wrote may be about the consequence.
-_RULES: tuple[Callable[[str], Finding | None], ...] = (
-    _kernel,
-    _slurm,
-    _cuda,
-    _cpu_refused,
-    _disk,
-    _bitsandbytes,
-    _killed,
-    _nccl,
-)
+_RULES: tuple[Callable[[str], Finding | None], ...] = (_kernel, _SCHEDULER, _cuda, _cpu_refused, *_BY_WORDS)
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

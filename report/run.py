@@ -21,6 +21,7 @@ _VERDICTS = {
     "done": ("done", GOOD),
     "interrupted": ("interrupted", WARN),
     "out-of-memory": ("out of memory", BAD),
+    "hang": ("hung", BAD),
     "failed": ("failed", BAD),
 }
 _HEADS = (

@@ -5,33 +5,22 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from lplan.planner.events import Event, Outcome
+from lplan.benchmarks.tiny_run import Run
+from lplan.planner.events import Event
 from lplan.trainer.limit import STRATEGIES, Strategy
 from lplan.trainer.run_folder import RunFolder
 from lplan.trainer.supervise import RunFacts, supervise
 
 FAKE_WORKER = Path(__file__).parent / "trainer" / "fake_worker.py"
 FACTS = RunFacts(model="fake", total_steps=10, planned_peak_bytes=100 * 2**20)
-E = TypeVar("E")
 
 
 def fake(*verbs: str) -> list[str]:
     """The command of a fake worker."""
     return [sys.executable, str(FAKE_WORKER), *verbs]
-
-
-@dataclass
-class Run:
-    outcome: Outcome
-    folder: RunFolder
-    events: list[Event] = field(default_factory=list)
-
-    def of(self, kind: type[E]) -> list[E]:
-        return [event for event in self.events if isinstance(event, kind)]
 
 
 def run_fake(
@@ -42,6 +31,7 @@ def run_fake(
     on_event: Callable[[Event], object] | None = None,
     strategies: Sequence[Strategy] = STRATEGIES,
     grace_s: float = 10.0,
+    **options: Any,
 ) -> Run:
     """Supervise a fake worker in `path` and gather what happened."""
     folder = RunFolder.create(path)
@@ -61,6 +51,7 @@ def run_fake(
         on_event=gather,
         strategies=strategies,
         grace_s=grace_s,
+        **options,
     )
     return Run(outcome, folder, events)
 

@@ -99,6 +99,10 @@ class ControlGroup:
         """Processes of this group that the kernel killed for memory, its own limit's or an outer one's."""
         return _count(self.path / self._files.events, r"^oom_kill (\d+)$") or 0
 
+    def limit_now_bytes(self) -> int | None:
+        """The limit as it is set now; an administrator may have lowered it."""
+        return _number(self.path / self._files.limit)
+
     def limit_hits(self) -> int | None:
         """How often usage came to the limit: the kernel then drops cache, or kills. None if it does not tell."""
         name, pattern = self._files.hits

@@ -14,7 +14,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from ..planner.events import Answer, Evaluation, Event, Metric, Note, Outcome, Phase, PhasePeak, to_line
+from ..planner.events import (
+    Answer,
+    Evaluation,
+    Event,
+    Metric,
+    Note,
+    Outcome,
+    Phase,
+    PhasePeak,
+    Verdict,
+    to_line,
+)
 from ..profiles.secrets import redacted
 from .process_tree import reset_high_water, usage_of
 
@@ -116,19 +127,41 @@ class Channel:
         """A sentence for the reader."""
         self._send(Note(t_s=self._now_s(), text=redacted(text)))
 
-    def failure(self, explanation: str, *, hint: str | None = None, exit_code: int = 1) -> None:
+    def failure(
+        self, explanation: str, *, hint: str | None = None, exit_code: int = 1, repeats: bool | None = None
+    ) -> None:
         """Why the worker is about to leave with an error status: an LplanError's line, hint and status."""
+        self._end("failed", explanation, hint, exit_code, repeats)
+
+    def left(self) -> None:
+        """The worker was told to leave, and has."""
+        self._end("interrupted", "told to end")
+
+    def _end(
+        self,
+        verdict: Verdict,
+        explanation: str,
+        hint: str | None = None,
+        exit_code: int = 1,
+        repeats: bool | None = None,
+    ) -> None:
         self._send(
             Outcome(
                 t_s=self._now_s(),
-                verdict="failed",
+                verdict=verdict,
                 explanation=redacted(explanation),
                 hint=None if hint is None else redacted(hint),
                 exit_code=exit_code,
                 phase=self._phase,
                 step=None,
+                repeats=repeats,
             )
         )
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a parent to report to."""
+        return self._fd is not None
 
     def _now_s(self) -> float:
         return round(time.monotonic() - self._started_s, 4)

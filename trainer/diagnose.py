@@ -6,52 +6,14 @@ import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 from ..planner.events import Outcome, Verdict
+from ..planner.post_mortem import explain_log
 from ..profiles.errors import EXIT_DOES_NOT_FIT, EXIT_ERROR, EXIT_OK
 from ..profiles.units import format_size
+from .evidence import Evidence
+from .last_words import exception_line, last_line, last_match, shortened, waiting_at
 from .launch import NOT_STARTED
-
-Stop = Literal["asked", "killed", "over limit"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Evidence:
-    """All that is known when a run has ended.
-
-    `exit_status` is negative for a signal, None if the worker could not even be launched. `stop` says what
-    the parent did: asked it to leave, killed it at the user's word, or killed it over the limit.
-    `limiter_peak_bytes` is what the limit itself counted (None if it does not count), `anonymous_bytes` the
-    highest sample. `machine_oom_kills` are those of the whole machine during the run. `told` is the worker's
-    own account of its failure.
-    """
-
-    t_s: float
-    exit_status: int | None
-    stop: Stop | None
-    limiter: str
-    limit_bytes: int
-    limiter_peak_bytes: int | None
-    limiter_oom_kills: int
-    machine_oom_kills: int
-    anonymous_bytes: int
-    phase: str | None
-    step: int | None
-    """The last optimizer step that was finished."""
-    total_steps: int
-    told: Outcome | None
-    log_tail: tuple[str, ...]
-    log: Path
-
-    @property
-    def where(self) -> str:
-        """As in "during the steady step, after step 11"."""
-        during = f"during the {self.phase} phase" if self.phase else "before its first phase"
-        if self.phase in ("rehearsal", "first step", "steady step", "evaluation"):
-            during = f"during the {self.phase}"
-        return f"{during}, after step {self.step}" if self.step else during
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +21,7 @@ class _Finding:
     verdict: Verdict
     explanation: str
     hint: str | None = None
+    had_bytes: int | None = None
 
 
 _Rule = Callable[[Evidence], _Finding | None]
@@ -76,6 +39,9 @@ def diagnose(evidence: Evidence) -> Outcome:
         exit_code=told.exit_code if told else _EXIT[finding.verdict],
         phase=evidence.phase,
         step=evidence.step,
+        had_bytes=finding.had_bytes,
+        evidence=None if finding.verdict == "done" else evidence.summary() or None,
+        repeats=told.repeats if told else None,
     )
 
 
@@ -83,6 +49,7 @@ _EXIT: dict[Verdict, int] = {
     "done": EXIT_OK,
     "out-of-memory": EXIT_DOES_NOT_FIT,
     "interrupted": EXIT_ERROR,
+    "hang": EXIT_ERROR,
     "failed": EXIT_ERROR,
 }
 
@@ -98,9 +65,8 @@ _MEMORY_HINTS = {
 _REFUSED_MEMORY = re.compile(
     r"\b\w*MemoryError\b|DefaultCPUAllocator: |std::bad_alloc|Cannot allocate memory|\bOutOfMemoryError\b"
 )
+_CUDA_MEMORY = re.compile(r"CUDA out of memory\. Tried to allocate")
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|\[Errno (28|122)\]")
-
-_LAST_WORDS = 200
 
 _SIGNALS = {
     signal.SIGSEGV: "a library crashed (SIGSEGV, it touched memory that is not its own)",
@@ -111,10 +77,12 @@ _SIGNALS = {
     signal.SIGKILL: "it was killed from outside (SIGKILL), and not by the kernel for memory",
     signal.SIGTERM: "it was told to end from outside (SIGTERM)",
 }
+_PREEMPTED = "a scheduler's preemption, a shutdown, or an administrator"
 _SIGNAL_HINTS = {
     signal.SIGILL: "install builds of torch and its companions for this processor",
     signal.SIGBUS: "check the free space of the disk and of /dev/shm, and the weight files",
     signal.SIGKILL: "look for a memory guard such as systemd-oomd or earlyoom, or an administrator's limit",
+    signal.SIGTERM: f"{_PREEMPTED} ended it",
 }
 _ENDED_BY_REQUEST = (
     -signal.SIGTERM,
@@ -135,9 +103,26 @@ def _over_watched_limit(evidence: Evidence) -> _Finding | None:
     )
 
 
+def _left_before_the_limit(evidence: Evidence) -> _Finding | None:
+    if evidence.stop != "near limit" or evidence.exit_status not in (0, *_ENDED_BY_REQUEST):
+        return None
+    saved = "what was learned is saved" if evidence.exit_status == 0 else "without a last save"
+    return _out_of_memory(
+        evidence, f"stopped by lplan {evidence.where}, before the limit: {evidence.warning}; {saved}"
+    )
+
+
 def _killed_in_group(evidence: Evidence) -> _Finding | None:
     if not evidence.limiter_oom_kills or evidence.exit_status == 0:
         return None
+    lowered_bytes = evidence.limit_now_bytes
+    if lowered_bytes is not None and lowered_bytes < 0.98 * evidence.limit_bytes:
+        return _out_of_memory(
+            evidence,
+            f"killed by the kernel {evidence.where}: somebody lowered its limit ({evidence.limiter}) from "
+            f"{format_size(evidence.limit_bytes)} to {format_size(lowered_bytes)}",
+            had_bytes=lowered_bytes,
+        )
     peak_bytes = evidence.limiter_peak_bytes
     # The counter also counts kills for an outer limit's or the machine's sake; those find room below ours.
     # Charges come in batches, so the peak may stay slightly below the limit.
@@ -159,20 +144,36 @@ def _killed_for_the_machine(evidence: Evidence) -> _Finding | None:
 def _ended_well(evidence: Evidence) -> _Finding | None:
     if evidence.exit_status != 0:
         return None
-    steps = evidence.step or 0
-    if evidence.stop is None or steps >= evidence.total_steps:
-        return _Finding("done", f"{steps} of {evidence.total_steps} steps")
-    return _Finding(
-        "interrupted",
-        f"{steps} of {evidence.total_steps} steps are done, and what was learned is saved",
-    )
+    steps, total = evidence.step or 0, evidence.total_steps
+    left = evidence.told is not None and evidence.told.verdict == "interrupted"
+    if steps >= total or (evidence.stop is None and not left):
+        return _Finding("done", f"{steps} of {total} steps")
+    if not steps:
+        return _Finding("interrupted", "before the first step was done")
+    text = f"{steps} of {total} steps are done, and what was learned is saved"
+    if evidence.stop is None:
+        return _Finding(
+            "interrupted", f"told to end from outside (SIGTERM): {text}", f"{_PREEMPTED} ended it"
+        )
+    return _Finding("interrupted", text)
 
 
 def _interrupted(evidence: Evidence) -> _Finding | None:
-    if evidence.stop is None or evidence.exit_status not in _ENDED_BY_REQUEST:
+    if evidence.stop not in ("asked", "killed") or evidence.exit_status not in _ENDED_BY_REQUEST:
         return None
     done = f"after step {evidence.step}" if evidence.step else "before the first step was done"
     return _Finding("interrupted", f"{done}, without a last save")
+
+
+def _hanging(evidence: Evidence) -> _Finding | None:
+    if evidence.stop != "hang":
+        return None
+    frame = waiting_at(evidence.log_tail)
+    return _Finding(
+        "hang",
+        f"{evidence.warning} {evidence.where}" + (f": it waits in {frame}" if frame else ""),
+        f"the stacks of its threads are at the end of {evidence.log}",
+    )
 
 
 def _told_by_worker(evidence: Evidence) -> _Finding | None:
@@ -184,29 +185,44 @@ def _told_by_worker(evidence: Evidence) -> _Finding | None:
 def _never_started(evidence: Evidence) -> _Finding | None:
     if evidence.exit_status is not None and (evidence.exit_status != NOT_STARTED or evidence.phase):
         return None
-    reason = _last_line(evidence.log_tail) or "it left no message"
+    reason = last_line(evidence.log_tail) or "it left no message"
     return _Finding("failed", f"the worker could not be started: {reason}", f"the log is {evidence.log}")
 
 
+def _gpu_memory_refused(evidence: Evidence) -> _Finding | None:
+    line = last_match(_CUDA_MEMORY, evidence.log_tail)
+    found = explain_log(line) if line is not None else None
+    if found is None:
+        return None
+    held_bytes = found.figures.get("process")
+    others = held_bytes is not None and held_bytes + found.figures["tried"] < 0.98 * evidence.limit_bytes
+    return _Finding(
+        "out-of-memory",
+        f"CUDA out of memory {evidence.where}: {found.explanation}",
+        found.knobs[0],
+        had_bytes=held_bytes if others else evidence.limit_bytes,
+    )
+
+
 def _memory_refused(evidence: Evidence) -> _Finding | None:
-    line = _last_match(_REFUSED_MEMORY, evidence.log_tail)
+    line = last_match(_REFUSED_MEMORY, evidence.log_tail)
     if line is None:
         return None
     by = "RLIMIT_DATA" if evidence.limiter == "rlimit" else "the system"
     return _out_of_memory(
         evidence,
         f"{by} refused an allocation {evidence.where}, at {format_size(evidence.anonymous_bytes)} of the "
-        f"{format_size(evidence.limit_bytes)} limit: {_shortened(line)}",
+        f"{format_size(evidence.limit_bytes)} limit: {shortened(line)}",
     )
 
 
 def _disk_full(evidence: Evidence) -> _Finding | None:
-    line = _last_match(_DISK_FULL, evidence.log_tail)
+    line = last_match(_DISK_FULL, evidence.log_tail)
     if line is None:
         return None
     return _Finding(
         "failed",
-        f"the disk is full: the worker could not write {evidence.where}: {_shortened(line)}",
+        f"the disk is full: the worker could not write {evidence.where}: {shortened(line)}",
         f"free space for {evidence.log.parent}, or name another folder by --output",
     )
 
@@ -224,7 +240,7 @@ def _raised(evidence: Evidence) -> _Finding:
     reason = exception_line(evidence.log_tail) or f"exit status {evidence.exit_status}"
     return _Finding(
         "failed",
-        f"the worker failed {evidence.where}: {_shortened(reason)}",
+        f"the worker failed {evidence.where}: {shortened(reason)}",
         f"the log is {evidence.log}",
     )
 
@@ -234,11 +250,14 @@ def _raised(evidence: Evidence) -> _Finding:
 _RULES: tuple[_Rule, ...] = (
     _killed_in_group,
     _over_watched_limit,
+    _hanging,
+    _left_before_the_limit,
     _ended_well,
     _interrupted,
     _killed_for_the_machine,
     _told_by_worker,
     _never_started,
+    _gpu_memory_refused,
     _memory_refused,
     _disk_full,
     _crashed,
@@ -246,15 +265,9 @@ _RULES: tuple[_Rule, ...] = (
 )
 
 
-def exception_line(lines: tuple[str, ...]) -> str | None:
-    """The exception of the last traceback ("ValueError: no such layer"), else the last line with text."""
-    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
-    after = lines[starts[-1] + 1 :] if starts else ()
-    return next((line for line in after if line and not line[0].isspace()), None) or _last_line(lines)
-
-
-def _out_of_memory(evidence: Evidence, explanation: str) -> _Finding:
-    return _Finding("out-of-memory", explanation, _MEMORY_HINTS.get(evidence.phase or "", _STEP_HINT))
+def _out_of_memory(evidence: Evidence, explanation: str, had_bytes: int | None = None) -> _Finding:
+    hint = _MEMORY_HINTS.get(evidence.phase or "", _STEP_HINT)
+    return _Finding("out-of-memory", explanation, hint, had_bytes or evidence.limit_bytes)
 
 
 def _machine_is_full(evidence: Evidence, held_bytes: int) -> _Finding:
@@ -263,18 +276,5 @@ def _machine_is_full(evidence: Evidence, held_bytes: int) -> _Finding:
         f"killed by the kernel {evidence.where}: the machine, or a container around the run, ran out of "
         f"memory while the run held {format_size(held_bytes)} of its {format_size(evidence.limit_bytes)}",
         "close other programs, or plan for less with --ram",
+        held_bytes,
     )
-
-
-def _last_match(pattern: re.Pattern[str], lines: tuple[str, ...]) -> str | None:
-    # Exceptions and libraries' last words start at the margin; quoted source lines don't.
-    words = (line for line in reversed(lines[-_LAST_WORDS:]) if line and not line[0].isspace())
-    return next((line.strip() for line in words if pattern.search(line)), None)
-
-
-def _last_line(lines: tuple[str, ...]) -> str | None:
-    return next((line.strip() for line in reversed(lines) if line.strip()), None)
-
-
-def _shortened(line: str, most: int = 200) -> str:
-    return line if len(line) <= most else line[: most - 1] + "…"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ..planner.allocator import environment_of
@@ -14,7 +15,7 @@ from ..planner.cuda import context_bytes
 from ..planner.documents import read_plan, write_plan
 from ..planner.estimate import REHEARSAL, Estimate, with_rehearsal
 from ..planner.estimating import is_mapped
-from ..planner.events import Event, Outcome, read
+from ..planner.events import Event, Outcome, PhasePeak, read
 from ..planner.plan import Plan
 from ..planner.recipe import Device, Recipe
 from ..planner.replay import require_memory
@@ -24,8 +25,9 @@ from .job import JOB, DeviceBudget, Job, TokenFile
 from .limit import ON_A_GPU, STRATEGIES
 from .prepare import Prepared
 from .recovery import TRIES, Recovery
+from .retry import Retry, RunFacts
 from .run_folder import RunFolder
-from .supervise import GRACE_S, Retry, RunFacts, supervise
+from .supervise import GRACE_S, supervise
 
 _GRACE_STEPS = 3
 """A worker that is asked to leave finishes its step: so many planned ones are waited for, as machines get busy."""
@@ -67,8 +69,12 @@ def run_plan(
     tries: int = TRIES,
     report_to: Sequence[str] = (),
     rehearse: bool = True,
+    given: Collection[str] | None = None,
 ) -> Outcome:
-    """Train as planned; every event goes to events.jsonl and to `on_event`, metrics to the trackers `report_to`."""
+    """Train as planned; every event goes to events.jsonl and to `on_event`, metrics to the trackers `report_to`.
+
+    `given`: the knobs that stay when the room that a rehearsal leaves is used; None where it is not.
+    """
     recipe, model = plan.recipe, plan.estimate.model
     write_plan(plan, folder.plan)
     TokenFile(folder.path, "train").write(data.train)
@@ -86,7 +92,7 @@ def run_plan(
         report_to=tuple(report_to),
         rehearse=rehearse,
     ).write(folder.path)
-    return _launch(plan, folder, on_event, tries)
+    return _launch(Recovery(plan, folder, tries, given), folder, on_event)
 
 
 def resumable(path: Path) -> tuple[Plan, RunFolder]:
@@ -108,10 +114,24 @@ def resumable(path: Path) -> tuple[Plan, RunFolder]:
 
 
 def resume_run(
-    plan: Plan, folder: RunFolder, on_event: Callable[[Event], object], *, tries: int = TRIES
+    plan: Plan,
+    folder: RunFolder,
+    on_event: Callable[[Event], object],
+    *,
+    tries: int = TRIES,
+    learning_rate: float | None = None,
 ) -> Outcome:
-    """Train on from the last good checkpoint, or from the start if there is none."""
-    return _launch(plan, folder, on_event, tries)
+    """Train on from the last good checkpoint, or from the start if there is none, perhaps at another learning rate.
+
+    Raises DoesNotFitError for a run that died for memory with the leanest plan there is.
+    """
+    if learning_rate is not None:
+        plan = replace(plan, schedule=replace(plan.schedule, learning_rate=learning_rate))
+        write_plan(plan, folder.plan)
+        replace(Job.read(folder.path), schedule=plan.schedule).write(folder.path)
+    recovery = Recovery(plan, folder, tries)
+    recovery.begin()
+    return _launch(recovery, folder, on_event)
 
 
 def _verdict(folder: RunFolder) -> str | None:
@@ -123,26 +143,38 @@ def _verdict(folder: RunFolder) -> str | None:
     return ends[-1].verdict if ends else None
 
 
-def _launch(plan: Plan, folder: RunFolder, on_event: Callable[[Event], object], tries: int) -> Outcome:
-    recipe, recovery = plan.recipe, Recovery(plan, folder, tries)
+def _launch(recovery: Recovery, folder: RunFolder, on_event: Callable[[Event], object]) -> Outcome:
+    plan = recovery.plan
 
     def recover(outcome: Outcome) -> Retry | None:
         smaller = recovery(outcome)
-        if smaller is None:
-            return None
-        text = f"goes on from the last checkpoint with {smaller.decisions[-1].value}"
-        return Retry(environment=environment_for(smaller.recipe), start=_facts(smaller), text=text)
+        return _retry(smaller, "goes on from the last checkpoint with") if smaller is not None else None
+
+    def adjust(peak: PhasePeak) -> Retry | None:
+        better = recovery.rehearsed(peak)
+        return _retry(better, "starts again with") if better is not None else None
 
     return supervise(
         [sys.executable, "-m", "lplan.trainer.worker", str(folder.path)],
-        environment=environment_for(recipe),
+        environment=environment_for(plan.recipe),
         folder=folder,
         start=_facts(plan),
         budget_bytes=plan.estimate.budget.budget_bytes,
         on_event=on_event,
-        strategies=ON_A_GPU if recipe.device == "cuda" else STRATEGIES,
+        strategies=ON_A_GPU if plan.recipe.device == "cuda" else STRATEGIES,
         grace_s=GRACE_S + _GRACE_STEPS * (plan.time.step_s if plan.time is not None else 0.0),
         recover=recover,
+        adjust=adjust,
+    )
+
+
+def _retry(plan: Plan, how: str) -> Retry:
+    decision = plan.decisions[-1]
+    return Retry(
+        environment=environment_for(plan.recipe),
+        start=_facts(plan),
+        budget_bytes=plan.estimate.budget.budget_bytes,
+        text=f"{how} {decision.value}: {decision.reason}",
     )
 
 
@@ -164,6 +196,10 @@ def _facts(plan: Plan) -> RunFacts:
         planned_peak_bytes=plan.estimate.peak.peak.expected_bytes,
         planned_rehearsal_bytes=_rehearsal_bytes(plan.estimate),
         mapped_bytes=model.weights.total_bytes if is_mapped(model, plan.recipe) else 0,
+        step_s=plan.time.step_s if plan.time is not None else 0.0,
+        device_total_bytes=plan.estimate.hardware.gpus[0].memory_bytes
+        if plan.recipe.device == "cuda"
+        else None,
     )
 
 

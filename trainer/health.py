@@ -11,6 +11,14 @@ ZERO_STEPS = 3
 """Steps in a row with a loss of exactly zero: a model that has learned everything still misses it by rounding."""
 
 
+class NothingLearnedError(LplanError):
+    """Going on as before would learn nothing."""
+
+
+class DivergedError(NothingLearnedError):
+    """A loss or a weight is no number any more."""
+
+
 class Health:
     """Follows the losses of a run."""
 
@@ -21,14 +29,14 @@ class Health:
         self._warned = False
 
     def take_step(self, step: int, loss: float) -> None:
-        """Take in a step's training loss. Raises LplanError when going on would learn nothing."""
+        """Take in a step's training loss. Raises NothingLearnedError."""
         if not math.isfinite(loss):
-            raise LplanError(
+            raise DivergedError(
                 f"the loss of step {step} is {_word(loss)}: nothing can be learned from it", hint=LOWER
             )
         self._zeros = 0 if loss else self._zeros + 1
         if self._zeros == ZERO_STEPS:
-            raise LplanError(
+            raise NothingLearnedError(
                 f"the loss was exactly 0 for {ZERO_STEPS} steps, up to step {step}: there is nothing to learn",
                 hint="see by `lplan data` which tokens carry loss: answers may be empty, or cut off by --seq-len",
             )

@@ -86,6 +86,11 @@ class TokenFile:
         ):
             self._path(suffix).write_bytes(values.tobytes())
 
+    def encoded(self) -> EncodedSet:
+        """The split again, without what was said of it."""
+        marks = bytearray(self.marks().tobytes())
+        return EncodedSet(ids=self.ids(), marks=marks, offsets=self.offsets(), truncated=0, dropped=0)
+
     def offsets(self) -> array[int]:
         """Where each sample begins, and the end."""
         return self._load("offsets", "q")

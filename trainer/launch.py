@@ -40,8 +40,9 @@ def _leave_with(parent: int) -> None:
     # A parent started by `nohup` or `&` hands down ignored signals; the worker must hear them.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    # The parent's request to free caches: nothing to a worker that does not listen, or not yet.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # The parent's requests (WorkerProcess): nothing to a worker that does not listen, or not yet.
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         import ctypes
 

@@ -12,8 +12,11 @@ watch                  the parent kills the tree when a sample exceeds the budge
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from ..planner.events import Sample
@@ -41,6 +44,9 @@ class Limiter(Protocol):
     def exceeded(self, sample: Sample) -> bool:
         """Whether the parent has to end the run."""
 
+    def limit_now_bytes(self) -> int | None:
+        """The limit as it is now: somebody may have changed it. None if it cannot be changed from outside."""
+
     def members(self) -> set[int]:
         """Processes under the limit, as far as it knows them."""
 
@@ -67,6 +73,9 @@ class Watch:
 
     def exceeded(self, sample: Sample) -> bool:
         return sample.anonymous_bytes + sample.swap_bytes > self.limit_bytes
+
+    def limit_now_bytes(self) -> int | None:
+        return None
 
     def members(self) -> set[int]:
         return set()
@@ -131,6 +140,33 @@ def by_watching(pid: int, limit_bytes: int, mapped_bytes: int) -> Limiter:
 def by_device(pid: int, limit_bytes: int, mapped_bytes: int) -> Limiter:
     """A GPU's budget, which the worker's own allocator keeps; the host's memory is not bounded."""
     return DeviceLimit(limit_bytes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counted:
+    """What a limiter has counted of a run, read before it is undone."""
+
+    peak_bytes: int | None = None
+    oom_kills: int = 0
+    limit_bytes: int | None = None
+    """The limit at the end."""
+
+
+def count(limiter: Limiter) -> Counted:
+    """Read it."""
+    return Counted(
+        peak_bytes=limiter.peak_bytes(), oom_kills=limiter.oom_kills(), limit_bytes=limiter.limit_now_bytes()
+    )
+
+
+def machine_oom_kills(root: Path = Path("/")) -> int:
+    """Processes that this machine's kernel has killed for memory since it booted, in any control group."""
+    try:
+        counters = (root / "proc/vmstat").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^oom_kill (\d+)$", counters, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 STRATEGIES: tuple[Strategy, ...] = (by_control_group, by_resource_limit, by_watching)

@@ -73,6 +73,11 @@ class ProcessTree:
             high_water_bytes=own.high_water_bytes,
         )
 
+    def root_state(self) -> str | None:
+        """The root's state as a letter of proc_pid_stat(5); None where that is not known."""
+        stat = _stat(self.root)
+        return None if stat is None else stat.state
+
     def known(self) -> set[int]:
         """The root and what was found below it when last looked for: cheap, at most 0.5 s old."""
         return {self.root, *self._seen}

@@ -1,4 +1,4 @@
-"""Before training: one optimizer step, one evaluation batch and one checkpoint on the longest samples, undone after."""
+"""Before training: two optimizer steps, an evaluation batch and a checkpoint on the longest samples, undone after."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from .training import PlannedTrainer
 from .training_state import random_kept, read_weights, write_weights
 
 _PLACE = ".rehearsal"
+_STEPS = 2
+"""In the second, the optimizer's states are there while backward fills memory: with every weight trained they may be
+the larger part of it. The allocator, too, has its history by then."""
 _MICRO_BATCHES = 2
 """Of a step: from the second on, gradients are there while backward makes more. Further ones need no more."""
 
@@ -62,9 +65,9 @@ def _try(job: Job, model: nn.Module, place: Path, train: TokenDataset, held_out:
     trainer.train()
     if held_out is not None:
         trainer.evaluate()
-    write_checkpoint(place, 1, trainer.fill)
+    write_checkpoint(place, _STEPS, trainer.fill)
 
 
 def _short(job: Job) -> Job:
     recipe = replace(job.recipe, accumulation=min(job.recipe.accumulation, _MICRO_BATCHES))
-    return replace(job, recipe=recipe, order_batch=None, schedule=replace(job.schedule, max_steps=1))
+    return replace(job, recipe=recipe, order_batch=None, schedule=replace(job.schedule, max_steps=_STEPS))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ..planner.events import read
 from ..profiles.errors import LplanError, UsageError
 
 _LOCK = ".lock"
@@ -50,6 +51,10 @@ class RunFolder:
     def report(self) -> Path:
         """The page about the run."""
         return self.path / "report.html"
+
+    def recorded_s(self) -> float:
+        """Until when a run that is resumed has been recorded: its time goes on from there. 0 for a new one."""
+        return max((event.t_s for event in read(self.events)), default=0.0) if self.events.is_file() else 0.0
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:

@@ -17,11 +17,10 @@ from transformers import Trainer, TrainerState, TrainingArguments
 from ..planner.recipe import Recipe
 from ..planner.tracing.objective import IGNORED, Objective
 from ..planner.tracing.step import autocast
-from ..profiles.errors import LplanError
 from .batches import TokenDataset, collator
 from .checkpoints import Checkpoint, write_checkpoint
 from .data.batching import LengthGroupedBatches
-from .health import LOWER
+from .health import LOWER, DivergedError
 from .job import Job
 from .memory_metrics import memory_gib
 from .training_state import (
@@ -30,6 +29,7 @@ from .training_state import (
     read_progress,
     read_random,
     read_weights,
+    set_rate,
     write_progress,
     write_weights,
 )
@@ -160,7 +160,7 @@ class PlannedTrainer(Trainer):
         """Our own files instead of the Trainer's pickles; a full disk costs the checkpoint, not the run."""
         began_s, step = time.monotonic(), self.state.global_step
         if not all_finite(model):
-            raise LplanError(
+            raise DivergedError(
                 f"a trained weight is not a number after step {step}; it is not saved", hint=LOWER
             )
         try:
@@ -183,6 +183,7 @@ class PlannedTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             read_progress(Path(checkpoint), self.optimizer, self.lr_scheduler, self.accelerator.scaler)
+            set_rate(self.optimizer, self.lr_scheduler, self.job.schedule.learning_rate)
 
     def _load_scaler(self, checkpoint: str | None) -> None:
         """Comes with the optimizer."""

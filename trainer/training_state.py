@@ -80,6 +80,15 @@ def read_progress(folder: Path, optimizer: Any, scheduler: Any, scaler: Any) -> 
         scaler.load_state_dict(state["scaler"])
 
 
+def set_rate(optimizer: Any, scheduler: Any, rate: float) -> None:
+    """Go on with this learning rate at the schedule's top, whatever the checkpoint was written with."""
+    inner, schedule = getattr(optimizer, "optimizer", optimizer), getattr(scheduler, "scheduler", scheduler)
+    for group in inner.param_groups:
+        group["lr"] *= rate / group["initial_lr"]
+        group["initial_lr"] = rate
+    schedule.base_lrs = [rate for _ in schedule.base_lrs]
+
+
 def read_random(folder: Path) -> None:
     """Put every random generator back where it was."""
     import numpy

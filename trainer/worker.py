@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
 import signal
@@ -15,7 +16,11 @@ from typing import Any
 from ..profiles.errors import LplanError
 from ..profiles.secrets import redacted
 from .channel import Channel
+from .checkpoints import list_checkpoints, newest_good
+from .health import DivergedError, NothingLearnedError
 from .job import Job, TokenFile
+
+_POLL_S = 0.01
 
 
 def main(argv: list[str]) -> int:
@@ -25,12 +30,26 @@ def main(argv: list[str]) -> int:
     stop_asked: list[bool] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_asked.append(True))
+    faulthandler.register(signal.SIGQUIT)
     try:
         run(folder, channel, stop_asked)
     except LplanError as error:
-        channel.failure(str(error), hint=error.hint, exit_code=error.exit_code)
+        repeats = True if isinstance(error, NothingLearnedError) else None
+        channel.failure(str(error), hint=_hint(error, folder), exit_code=error.exit_code, repeats=repeats)
         return error.exit_code
+    if stop_asked:
+        channel.left()
     return 0
+
+
+def _hint(error: LplanError, folder: Path) -> str | None:
+    """With a command to go on by, where a lower learning rate may help."""
+    good, _ = newest_good(folder / "checkpoints") if isinstance(error, DivergedError) else (None, [])
+    if good is None:
+        return error.hint
+    rate = Job.read(folder).schedule.learning_rate / 10
+    command = f"lplan fit-and-train --resume {folder} --learning-rate {rate:g}"
+    return f"{error.hint}; or go on from the checkpoint after step {good.step}: `{command}`"
 
 
 def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
@@ -40,7 +59,6 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
 
     from ..planner.tracing.model import wrap
     from .batches import TokenDataset
-    from .checkpoints import newest_good
     from .evaluation.each_epoch import SampleRequests
     from .evaluation.of_run import evaluate_briefly
     from .loading import load_base
@@ -67,8 +85,15 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     for damage in damaged:
         channel.note(damage)
     if job.rehearse and checkpoint is None:
+        go_on: list[bool] = []
+        signal.signal(signal.SIGUSR2, lambda *_: go_on.append(True))
         channel.phase("rehearsal")
         rehearse(job, model, folder, train, held_out if len(held_out) else None)
+        channel.phase_peak()
+        while channel.connected and not go_on and not stop_asked:
+            time.sleep(_POLL_S)
+        if stop_asked:
+            return
     reporter = Reporter(channel, stop_asked)
     signal.signal(signal.SIGUSR1, lambda *_: reporter.free_asked.append(True))
     if job.report_to:
@@ -112,8 +137,6 @@ def save(model: Any, folder: Path) -> None:
 
 def _unsaved(channel: Channel, folder: Path, step: int, error: OSError) -> None:
     """A full disk costs the checkpoint, not the run; a run folder that is gone ends it."""
-    from .checkpoints import list_checkpoints
-
     if not folder.is_dir():
         raise LplanError(
             f"the run folder {folder} was removed while the run was going on",

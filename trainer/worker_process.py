@@ -77,14 +77,29 @@ class WorkerProcess:
                     yield event
 
     def ask_to_leave(self) -> None:
-        """SIGTERM to the worker alone: it finishes its step and saves. Before it can, it just ends."""
-        if not self.ended():
-            os.kill(self.pid, signal.SIGTERM)
+        """It finishes its step and saves. Before it can, it just ends."""
+        self._tell(signal.SIGTERM)
 
     def ask_to_free(self) -> None:
-        """SIGUSR1 to the worker alone: it frees its caches after its step."""
+        """It frees its caches after its step."""
+        self._tell(signal.SIGUSR1)
+
+    def tell_to_go_on(self) -> None:
+        """It was rehearsed, and trains now."""
+        self._tell(signal.SIGUSR2)
+
+    def ask_for_stacks(self) -> None:
+        """It writes the stacks of all threads to its log, wherever it hangs."""
+        self._tell(signal.SIGQUIT)
+
+    def stopped(self) -> bool:
+        """Whether somebody has stopped it (SIGSTOP, a debugger): it will go on when they want."""
+        return self.tree.root_state() in ("T", "t")
+
+    def _tell(self, number: signal.Signals) -> None:
+        """A signal to the worker alone."""
         if not self.ended():
-            os.kill(self.pid, signal.SIGUSR1)
+            os.kill(self.pid, number)
 
     def ended(self) -> bool:
         """Whether the worker is gone. Its number stays reserved until `end`: nobody else gets its signals."""

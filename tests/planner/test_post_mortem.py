@@ -106,6 +106,48 @@ OTHER = [
         "bitsandbytes cannot use this GPU's CUDA",
         "memory is not the cause",
     ),
+    # slurmstepd, src/slurmd/slurmstepd of Slurm 20.11 to 24.05
+    (
+        "slurmstepd: error: *** JOB 8410 ON cn12 CANCELLED AT 2024-03-01T10:02:03 DUE TO PREEMPTION ***",
+        "told to end from outside",
+        "preemption",
+    ),
+    # torch/distributed/elastic/multiprocessing/api.py
+    (
+        "torch.distributed.elastic.multiprocessing.api.SignalException: Process 12 got signal: 15",
+        "told to end from outside",
+        "SIGTERM",
+    ),
+    ("Terminated\n", "told to end from outside", "SIGTERM"),
+    # Lib/test/test_faulthandler.py of CPython; bash's job control
+    ("Fatal Python error: Segmentation fault\n\nCurrent thread 0x", "a library crashed", "compiled"),
+    (
+        "run.sh: line 3: 411 Segmentation fault      (core dumped) python train.py",
+        "a library crashed",
+        "compiled",
+    ),
+    # kernel/hung_task.c; faulthandler.dump_traceback_later
+    ("INFO: task python3:4242 blocked for more than 120 seconds.", "hang", "network file system"),
+    ("Timeout (0:10:00)!\nThread 0x00007f (most recent call first):", "hang", "waited"),
+    # earlyoom's and systemd-oomd's own words
+    (
+        'earlyoom[811]: sending SIGTERM to process 3131 uid 1000 "python3": badness 907, VmRSS 12130 MiB',
+        "killed by a memory guard",
+        "earlyoom",
+    ),
+    # torch/utils/data/_utils/signal_handling.py
+    (
+        "ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm).",
+        "shared memory is full",
+        "/dev/shm",
+    ),
+    ("RuntimeError: CUDA error: out of memory", "CUDA out of memory", "driver"),
+    ("MemoryError", "allocation refused", "refused"),
+    (
+        "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8.00 GiB",
+        "allocation refused",
+        "refused",
+    ),
     # github.com/pytorch/pytorch/issues/118369
     (
         "[E ProcessGroupNCCL.cpp:458] [Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=96120",

@@ -31,11 +31,16 @@ def history(
     return said
 
 
-def test_a_leak_is_told_once_within_a_minute_of_the_limit() -> None:
+def test_a_leak_is_told_within_a_minute_of_the_limit_and_once_more() -> None:
     # 20 MiB a step of 2 s from 1.2 GiB on: 2 GiB are reached after step 41, a minute before that is step 11.
-    [(step, text)] = history(lambda step: 1.2 + 20 * step / 1024)
+    (step, text), (again, _) = history(lambda step: 1.2 + 20 * step / 1024)
     assert step in (11, 12)
+    assert again == step + 4
     assert "the limit of 2.00 GiB is reached in about" in text
+
+
+def test_a_leak_that_freeing_caches_ends_is_told_once() -> None:
+    assert len(history(lambda step: 1.2 + 20 * min(step, 12) / 1024)) == 1
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,22 @@ BAD_ALLOC = (
     "  what():  std::bad_alloc",
 )
 DISK = ("OSError: [Errno 28] No space left on device: 'runs/x/adapter/adapter_model.safetensors'",)
+# faulthandler of CPython 3.11 on SIGQUIT, all threads
+STACKS = (
+    "Thread 0x00007f1c2a7fc6c0 (most recent call first):",
+    '  File "/usr/lib/python3.11/selectors.py", line 468 in select',
+    "",
+    "Current thread 0x00007f1c4b5a7740 (most recent call first):",
+    '  File "/usr/lib/python3.11/threading.py", line 607 in wait',
+    '  File "worker.py", line 12 in training_step',
+)
+# github.com/FoundationVision/GenerateU/issues/10
+CUDA_MEMORY = (
+    "Traceback (most recent call last):",
+    "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 496.00 MiB. GPU 0 has a total capacty of "
+    "14.75 GiB of which 235.06 MiB is free. Process 20398 has 14.52 GiB memory in use. Of the allocated memory "
+    "14.06 GiB is allocated by PyTorch, and 330.42 MiB is reserved by PyTorch but unallocated.",
+)
 QUOTED = (
     "Traceback (most recent call last):",
     "    raise MemoryError  # quoted source",
@@ -177,6 +193,55 @@ CASES = [
         3,
         "killed by the kernel",
     ),
+    (
+        "its limit was lowered",
+        replace(
+            DONE,
+            exit_status=-9,
+            limiter_oom_kills=1,
+            limiter_peak_bytes=GIB,
+            limit_now_bytes=GIB // 2,
+            step=4,
+        ),
+        "out-of-memory",
+        3,
+        "after step 4: somebody lowered its limit (cgroup-v1) from 2.00 GiB to 0.50 GiB",
+    ),
+    (
+        "left before its limit",
+        replace(DONE, stop="near limit", warning="memory grows from step to step"),
+        "out-of-memory",
+        3,
+        "before the limit: memory grows from step to step; what was learned is saved",
+    ),
+    (
+        "told to end from outside, and saved",
+        replace(DONE, told=replace(told("told to end"), verdict="interrupted")),
+        "interrupted",
+        1,
+        "told to end from outside (SIGTERM): 11 of 30 steps are done, and what was learned is saved",
+    ),
+    (
+        "hang",
+        replace(DONE, exit_status=-9, stop="hang", warning="no sign of life for 900 s", log_tail=STACKS),
+        "hang",
+        1,
+        "no sign of life for 900 s during the steady step, after step 11: it waits in wait (threading.py:607)",
+    ),
+    (
+        "hang without stacks",
+        replace(DONE, exit_status=-9, stop="hang", warning="no sign of life for 900 s"),
+        "hang",
+        1,
+        "no sign of life for 900 s during the steady step, after step 11",
+    ),
+    (
+        "CUDA",
+        replace(FAILED, limiter="device", limit_bytes=14 * GIB, log_tail=CUDA_MEMORY),
+        "out-of-memory",
+        3,
+        "CUDA out of memory during the steady step, after step 11: an allocation of 0.48 GiB found no room",
+    ),
     ("SIGSEGV", replace(FAILED, exit_status=-11), "failed", 1, "SIGSEGV"),
     ("SIGILL", replace(FAILED, exit_status=-4), "failed", 1, "instruction"),
     ("SIGABRT", replace(FAILED, exit_status=-6), "failed", 1, "SIGABRT"),
@@ -244,6 +309,32 @@ def test_the_hint_for_memory_names_a_knob_of_the_phase(phase: str | None, knob: 
 )
 def test_where_it_happened(phase: str | None, step: int | None, where: str) -> None:
     assert replace(DONE, phase=phase, step=step).where == where
+
+
+@pytest.mark.parametrize(
+    ("ended", "had_gib"),
+    [
+        (replace(DONE, exit_status=-9, limiter_oom_kills=1, limiter_peak_bytes=2 * GIB), 2),
+        (replace(DONE, exit_status=-9, limiter_oom_kills=1, limiter_peak_bytes=GIB), 1),
+        (replace(DONE, exit_status=-9, limiter_oom_kills=1, limit_now_bytes=GIB), 1),
+        (replace(FAILED, log_tail=("MemoryError",)), 2),
+        (FAILED, None),
+    ],
+)
+def test_what_there_was_for_a_run_that_died_for_memory(ended: Evidence, had_gib: int | None) -> None:
+    assert diagnose(ended).had_bytes == (None if had_gib is None else had_gib * GIB)
+
+
+def test_the_evidence_is_what_was_counted() -> None:
+    outcome = diagnose(
+        replace(DONE, exit_status=-9, limiter_oom_kills=1, machine_oom_kills=2, limiter_peak_bytes=None)
+    )
+    assert outcome.evidence == (
+        "the worker ended by SIGKILL; its control group counts 1 kill for memory; "
+        "the machine counts 1 kill for memory outside the run's control group; "
+        "at most 1.00 GiB anonymous in the samples"
+    )
+    assert diagnose(DONE).evidence is None
 
 
 def test_the_log_is_named_when_it_holds_the_reason() -> None:

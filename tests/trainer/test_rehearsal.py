@@ -21,5 +21,5 @@ def test_a_rehearsed_run_learns_the_same_to_the_bit(tmp_path: Path) -> None:
     losses = [[e.loss for e in run.of(Evaluation)] for run in (rehearsed, plain)]
     assert losses[0] == losses[1]
     assert "rehearsal" in {p.name for p in rehearsed.of(PhasePeak)}
-    assert any(note.text.startswith("rehearsed a step") for note in rehearsed.of(Note))
+    assert any(note.text.startswith("rehearsed two steps") for note in rehearsed.of(Note))
     assert not list((tmp_path / "rehearsed").glob(".rehearsal*"))

@@ -1,0 +1,158 @@
+"""Workers that really die for memory, and runs that end all the same: the same losses as undisturbed."""
+
+import json
+import os
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from command_line import CONFIG, make_model, write_csv
+
+from lplan.planner.documents import read_plan, write_plan
+from lplan.planner.events import Metric, Note, Outcome, Start, read
+from lplan.profiles.cgroup import writable_memory_group
+
+MIB = 2**20
+STEPS = 4
+VOCABULARY = 16_000
+"""8 sequences of 256 tokens have logits of 125 MiB, several times over: most of what a micro batch needs."""
+TEXT = " ".join(f"word{n}" for n in range(150))
+ROWS = [(f"{n} {TEXT}"[:600], f"{TEXT} {n}"[-600:]) for n in range(40)]
+KNOBS = (
+    "--init", "random", "--precision", "fp32", "--dropout", "0", "--effective-batch", "8", "--seq-len", "256",
+    "--threads", "1", "--max-steps", str(STEPS), "--learning-rate", "0.01",
+)  # fmt: skip
+LARGE = ("--batch-size", "8", "--checkpointing", "none", "--loss", "full")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A model folder and its data."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "tiny").mkdir()
+    make_model(folder / "tiny")
+    wider = {**CONFIG, "vocab_size": VOCABULARY, "hidden_size": 128, "intermediate_size": 256}
+    (folder / "tiny" / "config.json").write_text(json.dumps(wider))
+    (folder / "tiny" / "model.safetensors").unlink()
+    return folder / "tiny", write_csv(folder / "data.csv", ROWS)
+
+
+@pytest.fixture
+def train(lplan, prepared, real_tracing, tmp_path):
+    """`lplan fit-and-train` to its end: status, losses by step, notes, attempts."""
+
+    def run(name, *words):
+        model, data = prepared
+        sources = (
+            () if "--plan" in words or "--resume" in words else ("--model", model, "--data", data, *KNOBS)
+        )
+        place = () if "--resume" in words else ("--output", tmp_path / name)
+        result = lplan("fit-and-train", *sources, *words, *place)
+        return result, list(read(tmp_path / name / "events.jsonl"))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def _known():
+    return {}
+
+
+@pytest.fixture
+def undisturbed(_known, train):
+    """Losses by step of the run that nothing happens to."""
+    if not _known:
+        result, events = train("whole", *LARGE, "--ram", "3G", "--no-rehearsal", "--checkpoint-steps", "1")
+        assert result.status == 0, result.err
+        _known.update(losses(events))
+    return _known
+
+
+def losses(events):
+    return {event.step: event.loss for event in events if isinstance(event, Metric)}
+
+
+def require_recovered(events, folder, expected):
+    """Killed once by what holds it, then to its end with the same samples, from a smaller plan with its time."""
+    history = json.loads((folder / "attempts.json").read_text())["attempts"]
+    assert [attempt["verdict"] for attempt in history] == ["out-of-memory", "done"]
+    recipes = [attempt["recipe"] for attempt in history]
+    assert recipes[0] != recipes[1]
+    assert [r["batch_size"] * r["accumulation"] for r in recipes] == [8, 8]
+    assert read_plan(folder / "plan.json").time.step_s > 0
+    found = losses(events)
+    assert list(found) == list(range(1, STEPS + 1))
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert len([event for event in events if isinstance(event, Start)]) == 2
+    return history[0]
+
+
+def promising_too_little(path, budget_bytes):
+    """The plan of a file, changed by hand to fit a budget that its run does not."""
+    plan = read_plan(path)
+    estimate = plan.estimate
+    share = 0.8 * budget_bytes / estimate.peak.required_bytes
+
+    def shrunk(phase):
+        components = {name: int(size * share) for name, size in phase.components.items()}
+        peak = replace(
+            phase.peak,
+            low_bytes=int(phase.peak.low_bytes * share),
+            expected_bytes=sum(components.values()),
+            high_bytes=int(phase.peak.high_bytes * share) + 16,
+        )
+        return replace(phase, peak=peak, components=components)
+
+    phases = tuple(map(shrunk, estimate.phases))
+    budget = replace(estimate.budget, budget_bytes=budget_bytes)
+    write_plan(replace(plan, estimate=replace(estimate, phases=phases, budget=budget)), path)
+
+
+def test_a_rehearsal_that_dies_for_memory_gives_way_to_a_smaller_plan(
+    lplan, prepared, train, undisturbed, tmp_path
+):
+    model, data = prepared
+    path = tmp_path / "plan.json"
+    made = lplan("plan", "--model", model, "--data", data, *KNOBS, *LARGE, "--ram", "3G", "--output", path)
+    assert made.status == 0, made.err
+    promising_too_little(path, 620 * MIB)
+    result, events = train("run", "--plan", path)
+    assert result.status == 0, result.err
+    died = require_recovered(events, tmp_path / "run", undisturbed)
+    assert died["phase"] == "rehearsal"
+
+
+@pytest.mark.skipif(writable_memory_group() is None, reason="no control group is writable here")
+def test_a_limit_that_is_lowered_while_running(train, undisturbed, tmp_path):
+    events_file = tmp_path / "run" / "events.jsonl"
+
+    def lower():
+        """Somebody who finds the run too large, once two of its steps are done."""
+        parent = writable_memory_group()
+        limit = {1: "memory.limit_in_bytes", 2: "memory.max"}[parent.version]
+        deadline_s = time.monotonic() + 120
+        while time.monotonic() < deadline_s:
+            if events_file.is_file() and 2 in losses(read(events_file)):
+                for group in parent.path.glob(f"lplan-{os.getpid()}-*"):
+                    with suppress(OSError):
+                        (group / limit).write_text(str(700 * MIB))
+                        return
+            time.sleep(0.01)
+
+    somebody = threading.Thread(target=lower)
+    somebody.start()
+    result, events = train("run", *LARGE, "--ram", "3G", "--no-rehearsal", "--checkpoint-steps", "1")
+    somebody.join()
+    assert result.status == 0, result.err
+    died = require_recovered(events, tmp_path / "run", undisturbed)
+    assert died["had_bytes"] == 700 * MIB
+    assert "somebody lowered its limit" in died["explanation"]
+    assert died["step"] >= 2
+    assert [event.budget_bytes for event in events if isinstance(event, Start)][1] == 700 * MIB
+    (goes_on,) = [
+        e.text for e in events if isinstance(e, Note) and "goes on from the last checkpoint" in e.text
+    ]
+    assert "killed by the kernel" in goes_on
+    assert [event.verdict for event in events if isinstance(event, Outcome)] == ["done"]
