@@ -21,8 +21,9 @@ from .channel import Channel
 from .evaluation.of_run import Wanted, evaluate_run, require_evaluable
 from .fit import environment_for
 from .limit import ON_A_GPU, STRATEGIES
+from .retry import RunFacts
 from .run_folder import RunFolder
-from .supervise import RunFacts, supervise
+from .supervise import supervise
 
 
 def evaluate_limited(

@@ -38,7 +38,9 @@ def seconds_until_it_hangs(watch: Guard, most: int = 1000, counts: bool = True) 
         ("evaluation", 0.0, 0.0, None),  # what is not a training has no steps
     ],
 )
-def test_silence_is_measured_in_steps(phase: str, planned_s: float, longest_s: float, seconds: int | None) -> None:
+def test_silence_is_measured_in_steps(
+    phase: str, planned_s: float, longest_s: float, seconds: int | None
+) -> None:
     watch = guard(planned_s)
     watch.event(metric(1, longest_s))
     watch.event(Phase(t_s=2.0, name=phase))
