@@ -10,7 +10,8 @@ from typing import Any, get_args
 import click
 
 from .planner.aim import Objective
-from .planner.recipe import Allocator, Bias, Loss, Offload, Optimizer, Precision, Quantization
+from .planner.recipe import Allocator, Bias, EvalLogits, Loss, Offload, Optimizer, Precision, Quantization
+from .planner.refusals import REFUSED_QUANTIZATIONS
 from .profiles.errors import UsageError
 from .profiles.units import parse_size
 
@@ -36,6 +37,16 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
+
+
+class Quantized(click.Choice[str]):
+    """A quantization; those that cannot be trained are refused with the reason."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in REFUSED_QUANTIZATIONS:
+            reason, hint = REFUSED_QUANTIZATIONS[value]
+            raise UsageError(reason, hint=hint)
+        return str(super().convert(value, param, ctx))
 
 
 def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -77,13 +88,17 @@ KNOBS = _options(
     _choice("--input-casting", "on", "off", text="PEFT's fp32 copies of adapter inputs."),
     click.option("--checkpointing", metavar="none|full|every-N", help="Activation checkpointing."),
     _choice("--optimizer", *get_args(Optimizer), text="adamw: torch's own default on the device."),
-    _choice("--quantization", *get_args(Quantization), text="Of the base's linears, on a GPU."),
+    click.option("--quantization", type=Quantized(get_args(Quantization)), help="Of the base's linears, on a GPU."),
     _choice("--kbit-preparation", "on", "off", text="PEFT's casts before training on a quantized base."),
     _choice("--attention", "sdpa", "eager", "flash", text="Default: sdpa."),
     _choice("--loss", *get_args(Loss), text="Which logits exist at once."),
     _choice("--offload", "none", *get_args(Offload), text="To host memory, from a GPU.", multiple=True),
+    _choice("--eval-logits", *get_args(EvalLogits), text="What evaluations keep for a metric. Default: none."),
+    click.option("--eval-samples", type=_POSITIVE, help="Sequences of an evaluation that keeps logits."),
+    click.option("--eval-accumulation-steps", type=_POSITIVE, help="Batches between moves to host memory."),
     _choice("--padding", "padded", "packed", "none", text="packed: in one row; none: equally long sequences."),
     _choice("--clipping", "on", "off", text="Of gradients, by their norm. Default: on."),
+    _choice("--tf32", "on", "off", text="fp32 products by a GPU's TF32 cores. Default: off."),
     _choice("--allocator", *get_args(Allocator), text="CPU: glibc's thresholds pinned; GPU: expandable segments."),
     click.option("--threads", type=click.IntRange(1, 1024), help="Default: usable cores."),
     _choice("--init", "pretrained", "random", text="random: weights made in memory."),

@@ -16,6 +16,7 @@ from .shared import console, patience, print_json
 if TYPE_CHECKING:
     from ..planner.foreign.formats import Reading
 
+_LESS_KEPT = "take --eval-logits argmax, or --eval-accumulation-steps 1 with room on the host"
 _STRETCHES = 160
 """Moments of a timeline: more than a terminal shows."""
 
@@ -75,9 +76,10 @@ def estimate(
             console().print("", toggles_view(toggles))
     if not result.fits:
         needed, budget = result.peak.required_bytes, result.budget.budget_bytes
+        kept = result.peak.name == "evaluation" and result.recipe.eval_logits == "gathered"
         raise DoesNotFitError(
             f"this configuration needs up to {format_size(needed)}, the budget is {format_size(budget)}",
-            hint="`lplan plan` looks for one that fits",
+            hint=_LESS_KEPT if kept else "`lplan plan` looks for one that fits",
         )
 
 

@@ -40,7 +40,7 @@ def surroundings(recipe: Recipe, gpu: Gpu) -> Surroundings:
     return Surroundings(
         workspace_bytes=row["bytes_by_capability"].get(capability, row["default_bytes"]),
         warm_up=quantized,
-        clears_cache=quantized and recipe.kbit_preparation,
+        clears_cache=quantized and recipe.kbit_preparation and recipe.quantization != "gptq",
     )
 
 
@@ -66,6 +66,7 @@ def gpu_rates(gpu: Gpu) -> Rates:
             **dict.fromkeys(("float16", "bfloat16"), half * share["half_attention"]),
             "float32": single * share["float_attention"],
         },
+        tf32_flop_per_s=fast / _HALF_TO_TF32,
         traffic_bytes_per_s=bandwidth * share["bandwidth"],
         transfer_bytes_per_s=_transfer_bytes_per_s(gpu),
         random_elements_per_s=bandwidth * share["bandwidth"],
@@ -82,3 +83,5 @@ def _transfer_bytes_per_s(gpu: Gpu) -> float:
 
 
 _ANY_SIZE = 1
+_HALF_TO_TF32 = 2
+"""NVIDIA's tables (A100 whitepaper, table 3; Ada, Hopper, Blackwell alike): 16-bit products are twice as fast."""

@@ -10,6 +10,7 @@ from ..profiles.model import ModelProfile
 from .estimate import COMPONENTS, PHASES, ByteRange, Estimate, PhaseEstimate
 from .estimating_cuda import CudaRun
 from .footprint import Footprint
+from .gathering import gathering
 from .polynomial import Shape
 from .recipe import LOSS_CHUNK, Recipe
 from .residuals import residuals
@@ -18,6 +19,7 @@ from .tokens import round_up
 
 STEPS = ("first step", "steady step")
 TRACED_PHASES = (*STEPS, "evaluation")
+LOGITS = "logits and loss"
 _MAPPED_BEFORE_USE = ("import", "load", "wrap")
 
 
@@ -126,15 +128,26 @@ class _Phases:
         """Tensors alive at the phase's peak, by component."""
         if name == "import":
             return {}
-        if name in TRACED_PHASES:
+        if name in STEPS:
             return self.footprint.peak(name, self.shape)
         evaluation = self.footprint.peak("evaluation", self.shape)
         kept = {part: evaluation.get(part, 0) for part in ("weights", "adapters", "optimizer")}
+        if name == "evaluation":
+            return self._evaluation(evaluation, kept)
         if name == "load":
             return {"weights": kept["weights"] + self._untied_bytes()}
         if name == "wrap":
             return {"weights": kept["weights"], "adapters": kept["adapters"]}
         return kept
+
+    def _evaluation(self, forward: dict[str, int], kept: dict[str, int]) -> dict[str, int]:
+        """Its last forward pass, or what is gathered around it."""
+        gathered = gathering(self.recipe, self.footprint, self.shape)
+        if gathered is None:
+            return forward
+        beside = {**kept, LOGITS: gathered.as_arrays(shared=True)}
+        forward = {**forward, LOGITS: forward.get(LOGITS, 0) + gathered.during_forward()}
+        return max(forward, beside, key=lambda parts: sum(parts.values()))
 
     def _read(self, name: str) -> int:
         """Mapped weights that a phase before the first step reads already."""
@@ -165,7 +178,7 @@ class _Phases:
 
 
 def _transient(live: Mapping[str, int]) -> int:
-    return sum(live.get(part, 0) for part in ("activations", "temporaries", "logits and loss"))
+    return sum(live.get(part, 0) for part in ("activations", "temporaries", LOGITS))
 
 
 _AFTER_WRAPPING = (*TRACED_PHASES, "save")
@@ -197,7 +210,9 @@ def _on_the_gpu(recipe: Recipe, footprint: Footprint, gpu: Gpu) -> list[str]:
     attention = "transformers (eager)" if eager else _KERNELS[recipe.kernel]
     capability = ".".join(map(str, gpu.capability))
     lines = [f"on {gpu.name} (compute capability {capability})", f"attention by {attention}"]
-    if recipe.quantization != "none":
+    if recipe.is_packed:
+        lines.append(f"linears as the files have them, {recipe.quantization.upper()} (trained by gptqmodel's kernels)")
+    elif recipe.quantization != "none":
         lines.append(f"linears quantized on loading to {recipe.quantization} (bitsandbytes)")
     lines += [_OFFLOADED[word] for word in recipe.offload]
     if recipe.optimizer.startswith("paged"):
@@ -211,6 +226,10 @@ _OFFLOADED = {
     "optimizer": "AdamW runs on the host, on pinned gradients (torchao's CPUOffloadOptimizer)",
     "weights": "frozen weights come from host memory for every forward pass (accelerate's cpu_offload)",
 }
+_WHAT = {"gathered": "logits", "argmax": "the argmax of its logits"}
+_GATHERED = (
+    "an evaluation of {samples:,} sequences keeps {what} for a metric, whose own arrays are not counted"
+)
 _PACKED = "a micro batch is one row, its sequences kept apart by their positions, all as long as the longest"
 _KERNELS = {
     "flash": "torch's flash kernel",
@@ -230,12 +249,19 @@ def _assumptions(recipe: Recipe, footprint: Footprint, situation: Situation) -> 
         lines.append(f"no weights at hand: a safetensors checkpoint in {model.weights.dtype} is supposed")
     elif is_mapped(model, recipe):
         lines.append("weights stay pages of their file: they count, but the kernel can reclaim them")
+    elif model.weights.format == "gguf":
+        unpacked = f"unpacked to {recipe.weights_dtype} on loading"
+        lines.append(
+            f"the GGUF file's weights are {unpacked}: its {model.weights.dtype} saves disk and no memory"
+        )
     else:
         lines.append(f"weights are converted from {model.weights.dtype} to {recipe.weights_dtype} on loading")
     if recipe.padding == "padded":
         lines.append("batches carry padding, so attention masks are materialised")
     if recipe.padding == "packed":
         lines.append(_PACKED)
+    if recipe.eval_logits != "none":
+        lines.append(_GATHERED.format(what=_WHAT[recipe.eval_logits], samples=recipe.eval_samples))
     if footprint.shape is not None:
         lines.append("the graph depends on the batch shape: traced at this one")
     if situation.offsets and recipe.device == "cpu":

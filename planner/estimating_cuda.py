@@ -10,7 +10,8 @@ from .caching_allocator import CachingAllocator, OutOfMemoryError
 from .cuda import context_bytes, surroundings
 from .estimate import COMPONENTS, PHASES, ByteRange, CudaBytes, PhaseEstimate
 from .footprint import Footprint
-from .host import host_peaks
+from .gathering import gathering
+from .host import host_peaks, with_arrays
 from .polynomial import Shape
 from .recipe import Recipe
 from .residuals import residuals
@@ -40,13 +41,13 @@ class CudaRun:
         margin = residuals(self.recipe, self.gpu).spread()
         cautious = margin.within(limit + context) - context
         fits = self._simulated(cautious)
-        peaks = fits or self._simulated(limit) or self._simulated(None)
-        assert peaks is not None
+        peaks = fits or self._simulated(limit) or self._without_end()
         hosts = host_peaks(self.footprint, self.shape) if self.recipe.offload else {}
+        hosts = with_arrays(hosts, gathering(self.recipe, self.footprint, self.shape))
         return tuple(
             replace(
                 self._phase(name, peaks.get(_SAME_AS.get(name, name)), context, fits is not None),
-                host=hosts.get(_SAME_AS.get(name, name)),
+                host=hosts.get(name) or hosts.get(_SAME_AS.get(name, name)),
             )
             for name in PHASES
         )
@@ -56,9 +57,23 @@ class CudaRun:
             return None
         allocator = CachingAllocator(capacity, expandable=self.recipe.allocator == "expandable")
         try:
-            return simulate(self.footprint, self.shape, surroundings(self.recipe, self.gpu), allocator)
+            around = surroundings(self.recipe, self.gpu)
+            kept = gathering(self.recipe, self.footprint, self.shape)
+            return simulate(self.footprint, self.shape, around, allocator, kept)
         except OutOfMemoryError:
             return None
+
+    def _without_end(self) -> Mapping[str, CudaPeak]:
+        """As on a device that is large enough. Joins that grow with every batch leave blocks behind that fit none of
+        those to come: PyTorch gives them back at the device's end, so that end is put near."""
+        peaks = self._simulated(None)
+        assert peaks is not None
+        if self.recipe.eval_logits != "none":
+            allocated = max(peak.allocated_bytes for peak in peaks.values())
+            for room in _ENOUGH_ROOM:
+                if (found := self._simulated(int(allocated * room))) is not None:
+                    return found
+        return peaks
 
     def _phase(self, name: str, peak: CudaPeak | None, context: int, fits: bool) -> PhaseEstimate:
         if peak is None:
@@ -76,6 +91,7 @@ class CudaRun:
         return ByteRange(low_bytes=low, expected_bytes=expected, high_bytes=high)
 
 
+_ENOUGH_ROOM = (1.05, 1.2, 1.5)
 _SAME_AS = {"import": "", "save": "evaluation"}
 
 

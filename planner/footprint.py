@@ -38,6 +38,14 @@ class Instant:
         return {name: part.at(values, extra_units) for name, part in self.components.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A tensor that an evaluation keeps of every batch: its bytes, and whether it is bf16, which NumPy lacks."""
+
+    size: Coefficients
+    widened: bool
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Footprint:
     """The memory and the work of one graph, and the shapes for which it is that graph (`holds`).
@@ -75,6 +83,8 @@ class Footprint:
     """Elements of the base's weights that the adapters can be merged into."""
     largest_adapted: int = 0
     """Elements of the largest of these weights."""
+    gathered: tuple[Gathered, ...] = ()
+    """What evaluations keep, where they keep anything."""
 
     def holds(self, shape: Shape) -> bool:
         """Whether the graph of this shape is the one that was traced."""
@@ -116,6 +126,7 @@ class Footprint:
             "stream": None if self.stream is None else self.stream.to_dict(),
             **({} if self.attention is None else {"attention": self.attention}),
             **({} if self.adapted is None else self._merging()),
+            **({"gathered": [[list(g.size), g.widened] for g in self.gathered]} if self.gathered else {}),
         }
 
     def _merging(self) -> dict[str, Any]:
@@ -148,6 +159,7 @@ def footprint_from_dict(data: Mapping[str, Any]) -> Footprint:
         attention=data.get("attention"),
         adapted=_unpack({"all": data["adapted"]})["all"] if "adapted" in data else None,
         largest_adapted=data.get("largest_adapted", 0),
+        gathered=tuple(Gathered(tuple(size), widened) for size, widened in data.get("gathered", ())),
     )
 
 

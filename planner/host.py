@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from .estimate import HostBytes
 from .footprint import Footprint
+from .gathering import Gathering
 from .polynomial import Shape, evaluate
 from .stream import PAGEABLE, PINNED
+
+NOTHING = HostBytes(pinned_bytes=0, pageable_bytes=0)
+
+
+def with_arrays(hosts: Mapping[str, HostBytes], kept: Gathering | None) -> dict[str, HostBytes]:
+    """By phase, with what an evaluation moves there until its end."""
+    found = dict(hosts)
+    if kept is not None:
+        before = hosts.get("evaluation", NOTHING)
+        arrays = kept.as_arrays(shared=False)
+        found["evaluation"] = replace(before, pageable_bytes=before.pageable_bytes + arrays)
+        found["save"] = before
+    return found
 
 
 def host_peaks(footprint: Footprint, shape: Shape) -> dict[str, HostBytes]:
@@ -28,7 +45,7 @@ def host_peaks(footprint: Footprint, shape: Shape) -> dict[str, HostBytes]:
                 pinned += block
             else:
                 free[block] = free.get(block, 0) + (-1 if born else 1)
-        before = found.get(phase, HostBytes(pinned_bytes=0, pageable_bytes=0))
+        before = found.get(phase, NOTHING)
         if phase not in found or pinned > before.pinned_bytes or pageable > before.pageable_bytes:
             highest = max(pageable, before.pageable_bytes)
             found[phase] = HostBytes(pinned_bytes=pinned, pageable_bytes=highest)

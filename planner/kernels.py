@@ -12,6 +12,7 @@ from .recipe import Kernel, Recipe
 
 _FLASH = (8, 0)
 _BF16 = (8, 0)
+_TF32 = (8, 0)
 _CUDNN_PREFERRED = ((9, 0), (10, 0))
 _WIDEST_HEAD = 256
 
@@ -25,6 +26,11 @@ def on_gpu(recipe: Recipe, gpu: Gpu, config: Mapping[str, Any]) -> Recipe:
         raise UsageError(
             f"{gpu.name} has no bf16 (compute capability {'.'.join(map(str, gpu.capability))}): it would be emulated",
             hint="take --precision fp16 or fp16-amp",
+        )
+    if recipe.tf32 and gpu.capability < _TF32:
+        raise UsageError(
+            f"{gpu.name} has no TF32 (compute capability {'.'.join(map(str, gpu.capability))}, it came with 8.0)",
+            hint="take --tf32 off",
         )
     if recipe.attention == "flash" and gpu.capability < _FLASH:
         raise UsageError(

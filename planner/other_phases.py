@@ -34,7 +34,7 @@ class _Besides:
         peak = footprint.peak("evaluation", self.shape)
         self.kept = {part: peak.get(part, 0) for part in ("weights", "adapters", "optimizer")}
         self.adapted = adapted_elements(footprint, self.shape)
-        self.mergeable = self.recipe.adapts and self.adapted > 0
+        self.mergeable = self.recipe.adapts and self.adapted > 0 and not self.recipe.is_packed
 
 
 class _OnCpu(_Besides):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..profiles.errors import LplanError
+from ..profiles.errors import LplanError, UsageError
 from ..profiles.machine import THIS_MACHINE
 from ..profiles.units import MIB, format_size
 from .aim import Aim
@@ -56,6 +56,7 @@ def task_for(
 ) -> Task:
     """What a plan is wanted for. Measures this machine unless that is done already."""
     require_context(situation.model, request.recipe.seq_len if "seq_len" in request.given else None)
+    _require_planned(request.recipe)
     if lengths is not None:
         request = fit_to_data(request, lengths)
     if request.recipe.device == "cuda":
@@ -70,6 +71,20 @@ def task_for(
         rates=rates_of(situation, request.recipe.threads),
         aim=aim or Aim(),
     )
+
+
+def _require_planned(recipe: Recipe) -> None:
+    """Raises UsageError for what estimates price, and no run of lplan does."""
+    if recipe.eval_logits != "none":
+        raise UsageError(
+            "runs of lplan keep no logits of an evaluation: no plan is made for it",
+            hint="leave out --eval-logits; `lplan estimate` prices it for other trainers",
+        )
+    if recipe.is_packed:
+        raise UsageError(
+            f"runs of lplan train no {recipe.quantization.upper()} base: no plan is made for it",
+            hint="`lplan estimate` prices it; the model that was quantized can be planned with --method qlora",
+        )
 
 
 def make_plan(task: Task, data: DataReference | None, progress: Progress | None = None) -> Plan:

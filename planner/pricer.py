@@ -11,6 +11,7 @@ from .estimate import Estimate
 from .estimating import Situation, make_estimate, shape_of
 from .floating import hidden_size
 from .footprint import Footprint
+from .other_phases import with_other_phases
 from .plan import TimeEstimate
 from .recipe import Loss, Recipe
 from .request import not_chunkable
@@ -125,7 +126,8 @@ class Pricer:
         clock, _ = self.compiled(recipe, footprint)
         step_s = clock.step_s(self._mean_values(recipe), recipe.accumulation)
         time = time_of(recipe, step_s, self.task.lengths, self.task.schedule)
-        return Candidate(recipe, make_estimate(recipe, footprint, self.situation), time)
+        estimate = make_estimate(recipe, footprint, self.situation)
+        return Candidate(recipe, with_other_phases(estimate, footprint, self.situation), time)
 
     def _bound(
         self, recipe: Recipe, footprint: Footprint | LplanError, *, traced: bool
@@ -143,7 +145,8 @@ class Pricer:
         key = (id(footprint), recipe.allocator, recipe.length_buckets)
         found = self._graphs.get(key)
         if found is None:
-            clock = StepClock(footprint, self.task.rates[recipe.allocator], self._width)
+            rates = self.task.rates[recipe.allocator].computing(tf32=recipe.tf32)
+            clock = StepClock(footprint, rates, self._width)
             found = self._graphs[key] = (clock, LeastBytes(recipe, footprint, self.situation))
         return found
 

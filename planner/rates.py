@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any
 
@@ -30,6 +30,16 @@ class Rates:
     """Between host and device, one way at a time."""
     attention_flop_per_s: Mapping[str, float] | None = None
     """Of fused attention by dtype, where it differs from plain products."""
+
+    tf32_flop_per_s: float | None = None
+    """Of fp32 products by TF32's tensor cores; None where there are none."""
+
+    def computing(self, *, tf32: bool) -> Rates:
+        """The rates with fp32 products as they are asked for."""
+        if not tf32 or self.tf32_flop_per_s is None:
+            return self
+        fast = {**self.matmul_flop_per_s, "float32": {1: {1: self.tf32_flop_per_s}}}
+        return replace(self, matmul_flop_per_s=fast)
 
     def attention(self, dtype: str, width: int, rows: float) -> float:
         """FLOP/s of fused attention."""

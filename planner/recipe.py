@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from ..profiles.errors import UsageError
+from .patterns import REGEX, check_patterns
 from .refusals import require_supported
 
 Method = Literal["lora", "qlora", "full"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16", "bf16-amp", "fp16-amp"]
-Quantization = Literal["none", "nf4", "nf4-dq", "fp4", "fp4-dq", "int8"]
+Quantization = Literal["none", "nf4", "nf4-dq", "fp4", "fp4-dq", "int8", "gptq", "awq"]
 _AS_LARGE: Mapping[Quantization, Quantization] = {"fp4": "nf4", "fp4-dq": "nf4-dq"}
 AdapterDtype = Literal["fp32", "base"]
 Bias = Literal["none", "all", "lora-only"]
@@ -36,12 +37,11 @@ Offload = Literal["activations", "checkpoints", "optimizer", "weights"]
 Allocator = Literal["pinned", "default", "expandable"]
 Init = Literal["pretrained", "random"]
 Loop = Literal["trainer", "plain"]
+EvalLogits = Literal["none", "gathered", "argmax"]
 
 ATTENTION = ("attention",)
 """Every linear of the attention block: q, k, v, o of a Llama, `c_attn` and `c_proj` of a GPT-2."""
 ALL_LINEAR = ("all-linear",)
-REGEX = "re:"
-"""Before a regular expression that whole module paths have to match, as PEFT's `target_modules` does as a string."""
 Pattern = tuple[str, int]
 """The end of a module's path as a regular expression, and its rank or alpha (PEFT's `rank_pattern`)."""
 LOSS_CHUNK = 128
@@ -62,10 +62,11 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "allocator": get_args(Allocator),
     "init": get_args(Init),
     "loop": get_args(Loop),
+    "eval_logits": get_args(EvalLogits),
 }
 _POSITIVE = (
     "rank", "alpha", "batch_size", "accumulation", "seq_len", "supervised_len", "threads",
-    "pad_to_multiple_of", "length_buckets", "head_ratio",
+    "pad_to_multiple_of", "length_buckets", "head_ratio", "eval_samples",
 )  # fmt: skip
 ADAPTER_KNOBS = (
     "rank", "alpha", "dropout", "target_modules", "target_parameters", "modules_to_save", "trainable_tokens",
@@ -119,7 +120,8 @@ class Recipe:
     precision: Precision = "bf16"
     """bf16, fp16: weights and compute; -amp: autocast over fp32 weights."""
     quantization: Quantization = "none"
-    """The base's linears: nf4 or fp4 by bitsandbytes (dq: block scales quantized once more), or int8."""
+    """The base's linears: by bitsandbytes on loading nf4, fp4 (dq: block scales quantized once more) or int8; gptq or
+    awq where the checkpoint is (its `quantization_config` says how)."""
     kbit_preparation: bool = True
     """PEFT's prepare_model_for_kbit_training: what is not quantized is cast to fp32."""
     adapter_dtype: AdapterDtype = "fp32"
@@ -154,6 +156,15 @@ class Recipe:
     checkpoints; optimizer states (torchao's CPUOffloadOptimizer); frozen weights (accelerate's cpu_offload)."""
     clipping: bool = True
     """Whether the gradients' norm is taken and clipped before every step."""
+    eval_logits: EvalLogits = "none"
+    """What an evaluation keeps of every batch until its end (planner.gathering): the logits, as the Trainer does where
+    metrics are computed, or what `preprocess_logits_for_metrics` left of them, their argmax."""
+    eval_samples: int = 1
+    """Sequences of such an evaluation, taken in micro batches."""
+    eval_accumulation_steps: int = 0
+    """Batches after which what is kept moves to host memory; 0: once, at the end."""
+    tf32: bool = False
+    """fp32 products by TF32's tensor cores (torch's allow_tf32): faster, and no byte less."""
     allocator: Allocator = "pinned"
     threads: int = 2
 
@@ -178,27 +189,10 @@ class Recipe:
         for word in self.offload:
             if word not in get_args(Offload):
                 raise UsageError(f"{word!r} cannot be offloaded", hint=f"of: {', '.join(get_args(Offload))}")
-        self._check_patterns()
+        if self.eval_accumulation_steps < 0:
+            raise UsageError("eval_accumulation_steps cannot be negative")
+        check_patterns(self)
         require_supported(self)
-
-    def _check_patterns(self) -> None:
-        expressions = [name.removeprefix(REGEX) for name in self.target_modules if name.startswith(REGEX)]
-        if expressions and len(self.target_modules) > 1:
-            raise UsageError("a regular expression stands alone in the target modules", hint="join them by |")
-        for pattern, value in (*self.rank_pattern, *self.alpha_pattern):
-            expressions.append(pattern)
-            if value < 1:
-                raise UsageError(f"the pattern {pattern} must be given at least 1, not {value}")
-        for expression in expressions:
-            try:
-                re.compile(expression)
-            except re.error as error:
-                raise UsageError(
-                    f"{expression} is no regular expression: {error}", hint="as Python's re has them"
-                ) from error
-        tokens = self.trainable_tokens
-        if any(token < 0 for token in tokens) or len(set(tokens)) < len(tokens):
-            raise UsageError("trainable tokens are ids from 0 on, each of them once")
 
     @property
     def names_layers(self) -> bool:
@@ -211,6 +205,11 @@ class Recipe:
     def adapts(self) -> bool:
         """Whether adapters are trained over a frozen base."""
         return self.method != "full"
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the base's linears are quantized in its files."""
+        return self.quantization in ("gptq", "awq")
 
     @property
     def effective_batch(self) -> int:
@@ -256,6 +255,7 @@ class Recipe:
             dropout=0.1 if self.dropout and self.adapts else 0.0, clipping=self.clipping and self.loop == "trainer",
             alpha_pattern=(), rslora=False, trainable_tokens=tuple(range(len(self.trainable_tokens))),
             kbit_preparation=self.kbit_preparation or self.quantization == "none",
+            eval_samples=1, eval_accumulation_steps=0, tf32=False,
         )  # fmt: skip
         if not self.adapts:
             common = replace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..profiles.errors import UsageError
@@ -19,6 +19,26 @@ _RULES: tuple[_Rule, ...] = (
         lambda r: r.quantization != "none" and r.method == "full",
         "quantized weights cannot be trained themselves: they have no gradients",
         "take --method qlora",
+    ),
+    (
+        lambda r: r.is_packed and r.device == "cpu",
+        "GPTQ and AWQ weights are unpacked anew for every product, by gptqmodel's kernels for GPUs",
+        "take the model that was quantized, or a GPU by --vram or --hardware t4",
+    ),
+    (
+        lambda r: r.is_packed and r.precision == "fp32",
+        "GPTQ and AWQ weights are unpacked to 16 bits: gptqmodel's kernels have no fp32",
+        "take --precision fp16",
+    ),
+    (
+        lambda r: r.quantization == "awq" and "bf16" in r.precision,
+        "AWQ kernels compute in fp16, to which transformers turns bf16 (quantizers/quantizer_awq.py)",
+        "take --precision fp16 or fp16-amp",
+    ),
+    (
+        lambda r: r.is_packed and r.dora,
+        "PEFT has no DoRA over GPTQ and AWQ (tuners/lora/gptq.py, awq.py)",
+        "take --dora off",
     ),
     (
         lambda r: r.quantization != "none" and r.device == "cpu",
@@ -76,9 +96,20 @@ _RULES: tuple[_Rule, ...] = (
         "take --loss chunked, which holds less and needs no package",
     ),
     (
+        lambda r: r.eval_logits != "none" and r.loss != "full",
+        "metrics are computed from the logits of all positions, and other losses than the full one have none",
+        "take --loss full, or --eval-logits none",
+    ),
+    (
         lambda r: r.device == "cpu" and r.optimizer in ("adamw-8bit", "paged-adamw", "paged-adamw-8bit", "lion"),
-        "8-bit, paged and Lion optimizers are bitsandbytes kernels for GPUs",
+        "8-bit, paged and Lion optimizers are bitsandbytes' kernels for GPUs: its way on a CPU unpacks whole states to "
+        "fp32 at each step, and pages nothing",
         "take --optimizer adamw, adamw-fused, adafactor or sgd",
+    ),
+    (
+        lambda r: r.tf32 and r.device == "cpu",
+        "TF32 is a format of GPUs' tensor cores",
+        "take --tf32 off; CPUs compute bf16",
     ),
     (
         lambda r: r.offload and r.device == "cpu",
@@ -131,6 +162,17 @@ _RULES: tuple[_Rule, ...] = (
         "leave it out",
     ),
 )  # fmt: skip
+
+
+_TORCHAO = "PEFT trains over torchao's int8 alone (tuners/lora/torchao.py)"
+REFUSED_QUANTIZATIONS: Mapping[str, tuple[str, str]] = {
+    "int4": (f"int4 weights of torchao have no gradients under LoRA: {_TORCHAO}", "take --quantization nf4"),
+    "gguf": (
+        "transformers trains no packed GGUF weights (quantizers/quantizer_gguf.py), and unpacked ones save no memory",
+        "name the .gguf file by --model to price it as it is loaded",
+    ),
+}
+"""Words for `--quantization` that name what cannot be trained, with the reason and what helps."""
 
 
 def _has_half_gradients(recipe: Any) -> bool:

@@ -17,7 +17,7 @@ from .tokens import TokenLengths, round_up
 
 _USUAL_LENGTH = 512
 _KNOBS = frozenset(field.name for field in fields(Recipe))
-_SWITCHES = ("input_casting", "kbit_preparation", "rslora", "dora", "lora_bias", "clipping")
+_SWITCHES = ("input_casting", "kbit_preparation", "rslora", "dora", "lora_bias", "clipping", "tf32")
 _TIMING = frozenset(field.name for field in fields(Schedule))
 _CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 _TABLES = frozenset(
@@ -52,6 +52,11 @@ def make_request(
     given |= _quantization(given)
     if "optimizer" in given.get("offload", ()):
         given = {"clipping": False, **given}
+    if given.get("eval_logits", "none") != "none" and "eval_samples" not in given:
+        raise UsageError(
+            f"--eval-logits {given['eval_logits']} keeps more with every batch: of how many sequences is not said",
+            hint="add --eval-samples N",
+        )
     start = replace(
         Recipe(threads=max(1, hardware.cores), seq_len=_USUAL_LENGTH, **_usual_on(device, hardware)),
         **{**_of(usual or {}, _KNOBS), **_without_dropout(given)},

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..profiles.errors import UsageError
-from .recipe import ALL_LINEAR, ATTENTION, REGEX, Pattern, Recipe
+from .patterns import REGEX
+from .recipe import ALL_LINEAR, ATTENTION, Pattern, Recipe
 
 _NONE = "none"
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")

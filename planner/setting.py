@@ -23,6 +23,7 @@ from .recipe import Allocator
 from .request import Request, make_request
 from .runtime import Baseline
 from .selectors import require_tokens
+from .stored_quantization import as_stored
 from .tracer import baseline
 from .versions import stack_versions
 
@@ -53,6 +54,7 @@ def understand(
         _require_room(budget, libraries)
     profile = find_model(model, trust_remote_code=trust_remote_code)
     require_tokens(request.recipe, profile.config)
+    request = as_stored(request, profile)
     if budget.device == "cuda":
         request = replace(request, recipe=on_gpu(request.recipe, hardware.gpus[0], profile.config))
     if for_run:

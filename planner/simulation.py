@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from .caching_allocator import Block, CachingAllocator
 from .footprint import Footprint
+from .gathering import Gathering
 from .polynomial import Shape, evaluate
 from .stream import Stream
 
 CUDA_PHASES = ("load", "wrap", "first step", "steady step", "evaluation")
 WORKSPACE = "runtime"
+LOGITS = "logits and loss"
 _WORKSPACES_FROM = (("first step", "forward"), ("first step", "backward"))
 """Forward pass and autograd's own thread each have a cuBLAS handle, and each handle a workspace."""
 
@@ -36,17 +38,29 @@ class Surroundings:
 
 
 def simulate(
-    footprint: Footprint, shape: Shape, around: Surroundings, allocator: CachingAllocator
+    footprint: Footprint,
+    shape: Shape,
+    around: Surroundings,
+    allocator: CachingAllocator,
+    kept: Gathering | None = None,
 ) -> dict[str, CudaPeak]:
-    """Peaks by phase. Raises OutOfMemoryError where the allocator's capacity does not hold the run."""
+    """Peaks by phase; `kept`: what the evaluation keeps of earlier batches.
+
+    Raises OutOfMemoryError where the allocator's capacity does not hold the run.
+    """
     assert footprint.stream is not None
-    run = _Run(footprint.stream, shape, around, allocator)
+    run = _Run(footprint.stream, shape, around, allocator, kept)
     return run.peaks(footprint.extra_units + 1)
 
 
 class _Run:
     def __init__(
-        self, stream: Stream, shape: Shape, around: Surroundings, allocator: CachingAllocator
+        self,
+        stream: Stream,
+        shape: Shape,
+        around: Surroundings,
+        allocator: CachingAllocator,
+        kept: Gathering | None,
     ) -> None:
         values = shape.values()
         evaluated: dict[tuple[int, ...], int] = {}
@@ -54,15 +68,17 @@ class _Run:
             if storage.size not in evaluated:
                 evaluated[storage.size] = evaluate(storage.size, values)
         self.sizes = [evaluated[s.size] if s.on_device else 0 for s in stream.storages]
-        self.stream, self.around, self.allocator = stream, around, allocator
-        names = dict.fromkeys((*(storage.component for storage in stream.storages), WORKSPACE))
+        self.stream, self.around, self.allocator, self.kept = stream, around, allocator, kept
+        names = dict.fromkeys((*(storage.component for storage in stream.storages), WORKSPACE, LOGITS))
         self.number = {name: index for index, name in enumerate(names)}
         self.kinds = [self.number[storage.component] for storage in stream.storages]
         self.live = [0] * len(names)
-        self.blocks: dict[int, Block] = {}
+        self.blocks: dict[int | str, Block] = {}
         self.found: dict[str, CudaPeak] = {}
         self.highest, self.at_highest = 0, list(self.live)
         self.workspaces = list(_WORKSPACES_FROM)
+        self.joined: list[str] = []
+        self.alone: list[str] = []
 
     def peaks(self, copies: int) -> dict[str, CudaPeak]:
         """Runs the stream with `copies` repeated units."""
@@ -71,8 +87,12 @@ class _Run:
             self._warm_up(copies)
         for entered, stage, slot, index, born in self.stream.schedule(copies):
             if entered != phase:
+                if phase == "evaluation":
+                    self._join_the_last()
                 self._end(phase)
                 phase = entered
+                if phase == "evaluation":
+                    self._gather()
             if self.workspaces and (phase, stage) == self.workspaces[0]:
                 self.workspaces.pop(0)
                 self._born(None, self.around.workspace_bytes, self.number[WORKSPACE])
@@ -83,7 +103,7 @@ class _Run:
         self._end(phase)
         return self.found
 
-    def _born(self, slot: int | None, size: int, kind: int) -> None:
+    def _born(self, slot: int | str | None, size: int, kind: int) -> None:
         if not size:
             return
         block = self.allocator.allocate(size)
@@ -93,7 +113,7 @@ class _Run:
         if self.allocator.allocated > self.highest:
             self.highest, self.at_highest = self.allocator.allocated, list(self.live)
 
-    def _died(self, slot: int, kind: int) -> None:
+    def _died(self, slot: int | str, kind: int) -> None:
         block = self.blocks.pop(slot, None)
         if block is not None:
             self.live[kind] -= block.size
@@ -106,6 +126,40 @@ class _Run:
             self.allocator.empty_cache()
         self.allocator.reset_peaks()
         self.highest, self.at_highest = self.allocator.allocated, list(self.live)
+
+    def _gather(self) -> None:
+        """What is kept of a group's batches before its last: each is joined to those before it, part by part. The
+        variables that hold a batch by itself let go of it when the next is there."""
+        if self.kept is None:
+            return
+        sizes = [part.tensor_bytes for part in self.kept.parts]
+        alone: list[str] = []
+        for count in range(1, self.kept.on_device):
+            made = [f"batch {count} part {index}" for index in range(len(sizes))]
+            for name, size in zip(made, sizes, strict=True):
+                self._born(name, size, self.number[LOGITS])
+            for name in alone:
+                self._died(name, self.number[LOGITS])
+            alone = made
+            if count == 1:
+                self.joined, alone = made, []
+            else:
+                self._join(count)
+        self.alone = alone
+
+    def _join_the_last(self) -> None:
+        for name in self.alone:
+            self._died(name, self.number[LOGITS])
+        if self.joined and self.kept is not None:
+            self._join(self.kept.on_device)
+
+    def _join(self, count: int) -> None:
+        assert self.kept is not None
+        for index, part in enumerate(self.kept.parts):
+            name = f"{count} batches part {index}"
+            self._born(name, count * part.tensor_bytes, self.number[LOGITS])
+            self._died(self.joined[index], self.number[LOGITS])
+            self.joined[index] = name
 
     def _warm_up(self, copies: int) -> None:
         """One block for all weights, allocated and freed before the first is loaded."""

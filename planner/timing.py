@@ -99,7 +99,7 @@ def predict_time(
     width: int,
 ) -> TimeEstimate:
     """Seconds a step, tokens (without padding) a second, and in all. `width`: the model's hidden size."""
-    clock = StepClock(footprint, rates, width)
+    clock = StepClock(footprint, rates.computing(tf32=recipe.tf32), width)
     step_s = clock.step_s(mean_shape_values(recipe, lengths), recipe.accumulation)
     return time_of(recipe, step_s, lengths, schedule)
 

@@ -27,6 +27,7 @@ _TOGGLES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("precision", {"precision": "bf16"}),
     ("precision", {"precision": "bf16-amp"}),
     ("precision", {"precision": "fp16"}),
+    ("tf32", {"tf32": True}),
     ("loss", {"loss": "full"}),
     ("loss", {"loss": "chunked"}),
     ("adapter input casting", {"input_casting": False}),
@@ -124,7 +125,7 @@ def _ratio(one_s: float | None, other_s: float | None) -> float | None:
 
 
 def _changed(recipe: Recipe, situation: Situation) -> Iterator[tuple[str, str, Recipe]]:
-    for knob, values in (*_TOGGLES, *_shapes(recipe)):
+    for knob, values in (*_TOGGLES, *_shapes(recipe), *_gathered(recipe)):
         if all(getattr(recipe, name) == value for name, value in values.items()):
             continue
         other = _made(recipe, values, situation)
@@ -134,7 +135,7 @@ def _changed(recipe: Recipe, situation: Situation) -> Iterator[tuple[str, str, R
             yield knob, _text(knob, values), other
 
 
-_NOT_OF_THE_GRAPH = ("allocator", "micro batch", "sequence length")
+_NOT_OF_THE_GRAPH = ("allocator", "micro batch", "sequence length", "evaluation logits", "tf32")
 
 
 def _shapes(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -146,6 +147,14 @@ def _shapes(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if length >= 1:
             supervised = max(1, recipe.supervised_len * length // recipe.seq_len)
             yield "sequence length", {"seq_len": length, "supervised_len": supervised}
+
+
+def _gathered(recipe: Recipe) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where an evaluation keeps logits: none, their argmax, or each batch moved to the host at once."""
+    if recipe.eval_logits != "none":
+        yield "evaluation logits", {"eval_logits": "none"}
+        yield "evaluation logits", {"eval_logits": "argmax"}
+        yield "evaluation logits", {"eval_accumulation_steps": 1}
 
 
 def _made(recipe: Recipe, values: Mapping[str, Any], situation: Situation) -> Recipe | None:

@@ -11,6 +11,7 @@ from rich.text import Text
 from ..planner.plan import Advice, Decision, Plan, TimeEstimate, cost
 from ..profiles.units import format_size
 from .estimate import budget_line, header, peak_bar, verdict
+from .other_phases import other_phases
 from .style import BAD, MUTED, STRONG, Adaptive, ruled_table
 from .wording import bullets, duration, rate, sentence
 
@@ -25,6 +26,9 @@ def plan_view(plan: Plan, price_per_hour: float | None = None) -> RenderableType
         yield ""
         yield from peak_bar(plan.estimate, options.max_width)
         yield ""
+        if plan.estimate.other_phases:
+            yield from other_phases(plan.estimate)
+            yield ""
         yield verdict(plan.estimate)
         if plan.time is not None:
             yield _time(plan.time, None if price_per_hour is None else cost(plan, price_per_hour))

@@ -47,6 +47,8 @@ _UNUSUAL: Mapping[tuple[str, object], str] = {
     ("padding", "packed"): "packed rows",
     ("clipping", False): "no clipping",
     ("init", "random"): "random weights",
+    ("eval_logits", "gathered"): "evaluation keeps logits",
+    ("eval_logits", "argmax"): "evaluation keeps predictions",
 }
 _UNUSUAL_ON: Mapping[str, Mapping[tuple[str, object], str]] = {
     "cpu": {("allocator", "default"): "default allocator"},

@@ -9,8 +9,9 @@ from typing import Any
 
 from ...profiles.units import format_size
 from ..foreign import hugging_face as hf
+from ..patterns import REGEX
 from ..plan import Plan, Schedule
-from ..recipe import ADAPTER_KNOBS, ALL_LINEAR, ATTENTION, REGEX, Recipe
+from ..recipe import ADAPTER_KNOBS, ALL_LINEAR, ATTENTION, Recipe
 from ..request import parsed
 
 MESSAGES = "train.jsonl"

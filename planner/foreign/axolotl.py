@@ -6,6 +6,7 @@ from typing import Any
 
 from ...profiles.errors import UsageError
 from . import hugging_face as hf
+from .narrowing import narrowed
 from .values import Values
 
 NAME = "axolotl"
@@ -51,7 +52,7 @@ FEATURES = hf.FEATURES | frozenset(
         "gptq", "layer_offloading", "loftq_config", "lora_embedding_kernel", "lora_mlp_kernel",
         "lora_o_kernel", "lora_qkv_kernel", "max_packed_sequence_len",
         "noisy_embedding_alpha", "overrides_of_model_config", "overrides_of_model_kwargs", "peft",
-        "peft_layer_replication", "peft_layers_to_transform",
+        "peft_layer_replication",
         "plugins", "pretraining_dataset", "qat", "quantization", "quantize_moe_experts", "relora",
         "rope_scaling", "s2_attention", "sage_attention", "scaling_softmax", "selective_checkpointing",
         "sequence_parallel_degree", "shrink_embeddings", "tensor_parallel_size", "tiled_mlp", "unfrozen_parameters",
@@ -76,6 +77,7 @@ def read(values: Values) -> dict[str, Any]:
     found = {
         **adapters,
         **_batch(values),
+        **hf.evaluation(values),
         **hf.schedule(values, epochs=values.number("num_epochs") or 1.0, scheduler="cosine"),
         "model": values.word("base_model"),
         "seq_len": values.whole("sequence_len") or 512,
@@ -112,7 +114,12 @@ def _adapters(values: Values) -> dict[str, Any]:
         "rank": values.whole("lora_r"),
         "alpha": values.whole("lora_alpha"),
         "dropout": 0.0 if dropout is None else dropout,
-        "target_modules": "all-linear" if every else named,
+        "target_modules": narrowed(
+            values,
+            "all-linear" if every else named,
+            layers="peft_layers_to_transform",
+            pattern="peft_layers_pattern",
+        ),
         "adapter_dtype": "base" if values.switch("peft_autocast_adapter_dtype") is False else None,
         "target_parameters": values.listed("lora_target_parameters"),
         "modules_to_save": values.listed("lora_modules_to_save"),

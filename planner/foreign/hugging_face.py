@@ -40,16 +40,15 @@ ATTENTION: Mapping[str, str] = {
 FOUR_BITS: Mapping[str, str] = {"nf4": "nf4", "fp4": "fp4"}
 HARMLESS = frozenset(
     (
-        "accelerator_config", "average_tokens_across_devices", "batch_eval_metrics", "data_seed", "debug",
-        "disable_tqdm", "do_eval", "do_predict", "do_train", "enable_jit_checkpoint", "eval_accumulation_steps",
+        "accelerator_config", "average_tokens_across_devices", "data_seed", "debug",
+        "disable_tqdm", "do_eval", "do_predict", "do_train", "enable_jit_checkpoint",
         "eval_delay", "eval_do_concat_batches", "eval_on_start", "eval_steps", "eval_strategy",
         "eval_use_gather_object", "evaluation_strategy", "full_determinism", "greater_is_better", "group_by_length",
         "ignore_data_skip", "include_for_metrics", "include_num_input_tokens_seen", "include_tokens_per_second",
         "label_names", "length_column_name", "liger_kernel_config", "load_best_model_at_end", "local_rank",
-        "lr_scheduler_kwargs", "metric_for_best_model", "output_dir", "overwrite_output_dir", "prediction_loss_only",
-        "project",
+        "lr_scheduler_kwargs", "metric_for_best_model", "output_dir", "overwrite_output_dir", "project",
         "remove_unused_columns", "report_to", "restore_callback_states_from_checkpoint", "resume_from_checkpoint",
-        "run_name", "skip_memory_metrics", "tf32", "torch_compile_backend", "torch_compile_mode",
+        "run_name", "skip_memory_metrics", "torch_compile_backend", "torch_compile_mode",
         "torch_empty_cache_steps", "train_sampling_strategy", "trust_remote_code", "use_cache", "use_cpu",
         "warmup_ratio",
     )
@@ -115,6 +114,20 @@ def evaluates(values: Values) -> bool:
     return any(
         name in values and not values.is_off(name) for name in ("eval_strategy", "evaluation_strategy")
     )
+
+
+def evaluation(values: Values) -> dict[str, Any]:
+    """TF32; and what evaluations keep of logits: nothing where metrics are computed batch by batch, or not at all.
+
+    Whether a program computes metrics at all is in its code, not in its configuration: by flags.
+    """
+    found: dict[str, Any] = {
+        "eval_accumulation_steps": values.whole("eval_accumulation_steps"),
+        "tf32": values.toggle("tf32"),
+    }
+    if values.switch("prediction_loss_only") or values.switch("batch_eval_metrics"):
+        found["eval_logits"] = "none"
+    return found
 
 
 def packing(attention: str | None, *, separated: bool = True) -> str:

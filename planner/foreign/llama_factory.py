@@ -19,7 +19,7 @@ FOREIGN: frozenset[str] = frozenset()
 HARMLESS = hf.HARMLESS | frozenset(
     (
         "activation_checkpointing", "activation_checkpointing_kwargs", "adapter_folder", "adapter_name_or_path",
-        "asft_alpha", "buffer_size", "cache_dir", "compute_accuracy", "create_new_adapter", "data_shared_file_system",
+        "asft_alpha", "buffer_size", "cache_dir", "create_new_adapter", "data_shared_file_system",
         "dataset", "default_system", "disable_shuffling", "do_sample", "eaft_alpha", "early_stopping_steps",
         "enable_thinking", "enable_torch_profiler", "eval_dataset", "eval_num_beams", "eval_on_each_dataset",
         "flash_attn_version", "fp8_backend", "gradient_checkpointing", "gradient_checkpointing_kwargs", "hf_hub_token",
@@ -31,7 +31,7 @@ HARMLESS = hf.HARMLESS | frozenset(
         "preprocessing_batch_size", "preprocessing_num_workers", "preserve_thinking", "print_param_status",
         "quantization_device_map", "repetition_penalty", "skip_special_tokens", "split_special_tokens", "streaming",
         "temperature", "template", "tokenized_path", "tool_format", "top_k", "top_p", "train_on_prompt",
-        "use_fast_tokenizer", "use_kv_cache", "use_reentrant_gc", "use_swanlab", "val_size",
+        "use_fast_tokenizer", "use_kv_cache", "use_reentrant_gc", "use_swanlab",
     )
 )  # fmt: skip
 HARMLESS_PREFIXES = (
@@ -72,6 +72,7 @@ def read(values: Values) -> dict[str, Any]:
     found = {
         **adapters,
         **sizes,
+        **_evaluation(values, on),
         **hf.schedule(values, epochs=3.0, learning_rate=5e-5, warmup_steps=0, scheduler="linear"),
         "model": values.word("model_name_or_path"),
         "seq_len": values.whole("cutoff_len") or 2048,
@@ -114,6 +115,18 @@ def _adapters(values: Values) -> dict[str, Any]:
     if kind == "full":
         return {"method": "full", "quantization": quantization}
     return {**lora, "method": "qlora" if quantization else "lora", "quantization": quantization}
+
+
+def _evaluation(values: Values, on: bool) -> dict[str, Any]:
+    """train/sft/workflow.py: `compute_accuracy` keeps the logits' argmax, of as many samples as `val_size` says."""
+    found = hf.evaluation(values)
+    samples, measured = values.number("val_size") or 0, values.switch("compute_accuracy")
+    if on and measured and "eval_logits" not in found:
+        if samples < 1 or values.switch("enable_liger_kernel"):
+            values.not_understood("compute_accuracy")
+        else:
+            found |= {"eval_logits": "argmax", "eval_samples": int(samples)}
+    return found
 
 
 def _quantization(values: Values) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...profiles.errors import UsageError
 from . import hugging_face as hf
+from .narrowing import narrowed
 from .values import Values
 
 NAME = "TrainingArguments"
@@ -30,8 +31,8 @@ HARMLESS_PREFIXES = hf.HARMLESS_PREFIXES
 FEATURES = hf.FEATURES | frozenset(
     (
         "alora_invocation_tokens", "arrow_config", "corda_config",
-        "ensure_weight_tying", "ephemeral_gpu_offload", "eva_config", "exclude_modules", "kasa_config",
-        "layer_replication", "layers_pattern", "layers_to_transform", "loftq_config", "lora_ga_config",
+        "ensure_weight_tying", "ephemeral_gpu_offload", "eva_config", "kasa_config",
+        "layer_replication", "loftq_config", "lora_ga_config",
         "megatron_config", "model_init_kwargs",
         "monteclora_config",
         "use_bdlora", "use_qalora", "velora_config",
@@ -75,6 +76,7 @@ def read(values: Values) -> dict[str, Any]:
     found = {
         **adapters,
         **sizes,
+        **hf.evaluation(values),
         **hf.schedule(
             values, epochs=3.0, learning_rate=2e-5 if sft else 5e-5, warmup_steps=0, scheduler="linear"
         ),
@@ -113,8 +115,12 @@ def _adapters(values: Values) -> dict[str, Any]:
         "rank": values.whole("lora_r", "r") or rank,
         "alpha": values.whole("lora_alpha") or alpha,
         "dropout": _or(values.number("lora_dropout"), dropout),
-        "target_modules": values.modules(
-            "lora_target_modules", "target_modules", every="all-linear", expressions=True
+        "target_modules": narrowed(
+            values,
+            values.modules("lora_target_modules", "target_modules", every="all-linear", expressions=True),
+            layers="layers_to_transform",
+            pattern="layers_pattern",
+            left_out="exclude_modules",
         ),
         "target_parameters": values.listed("lora_target_parameters", "target_parameters"),
         "modules_to_save": values.listed("lora_modules_to_save", "modules_to_save"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...profiles.errors import UsageError
-from ..recipe import REGEX
+from ..patterns import REGEX
 
 _T = TypeVar("_T")
 _OFF: tuple[Any, ...] = (None, False, 0, "", "none", "no", "off", "false")
@@ -126,6 +126,14 @@ class Values:
             return f"{REGEX}{self._data[name].strip()}"
         self.not_understood(name)
         return None
+
+    def indices(self, *names: str) -> tuple[int, ...] | None:
+        """A whole number from 0 on, or a list of them; None where it is empty."""
+
+        def convert(value: Any) -> tuple[int, ...]:
+            return tuple(map(int, _ids(value if isinstance(value, list) else [value])))
+
+        return self._take(names, convert, "a layer's number or a list of them") or None
 
     def listed(self, *names: str) -> str | None:
         """A list, or names with commas between, as lplan's text; None where it is empty."""

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...profiles.errors import UsageError, first_line
-from ..recipe import ALL_LINEAR, ATTENTION, REGEX, Recipe
+from ..patterns import REGEX
+from ..recipe import ALL_LINEAR, ATTENTION, Recipe
 from .objective import head_of
 
 _ATTENTION_NAMES = ("attn", "attention", "mixer")

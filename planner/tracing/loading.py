@@ -53,8 +53,12 @@ class Loading:
                 continue
             if isinstance(module, QuantizedLinear):
                 self._enter(LOAD, "weights", path)
-                original = torch.empty(module.out_features, module.in_features, dtype=dtype, device="meta")
-                self._born(original, path)
+                original = None
+                if module.on_load:
+                    original = torch.empty(
+                        module.out_features, module.in_features, dtype=dtype, device="meta"
+                    )
+                    self._born(original, path)
                 self.tracker.adopt(module.buffers(recurse=False), "weights", layer_of(path))
                 del original
             for name, tensor in (*module.named_parameters(recurse=False), *_plain_buffers(module)):

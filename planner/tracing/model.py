@@ -13,17 +13,22 @@ from ..recipe import Recipe
 from .adapters import add_adapters
 from .cuda import MASKLESS, register_maskless
 from .depth import layer_count
+from .packed import pack
 from .quantized import quantize
+
+PACKED_AS = "packed_as"
+"""Where a configuration keeps how its checkpoint is packed: `quantization_config` would make transformers load it."""
 
 
 def make_config(values: Mapping[str, Any], *, trust_remote_code: bool = False) -> Any:
     """The transformers configuration of a config.json's content. Raises LplanError when it is refused."""
     from transformers import AutoConfig
 
+    packed_as = values.get(PACKED_AS) or values.get("quantization_config")
     values = {
         k: v
         for k, v in values.items()
-        if k not in ("auto_map", "quantization_config", "transformers_version")
+        if k not in ("auto_map", "quantization_config", "transformers_version", PACKED_AS)
     }
     model_type = values.pop("model_type", "")
     try:
@@ -33,7 +38,9 @@ def make_config(values: Mapping[str, Any], *, trust_remote_code: bool = False) -
             f"transformers refuses this config.json: {first_line(error)}", hint="check the file's fields"
         ) from error
     text = text_config(config)
-    return text if text is not config and _is_causal(text) else config
+    found = text if text is not config and _is_causal(text) else config
+    setattr(found, PACKED_AS, packed_as)
+    return found
 
 
 def text_config(config: Any) -> Any:
@@ -80,7 +87,9 @@ def wrap(model: nn.Module, recipe: Recipe) -> nn.Module:
     is_quantized = bool(getattr(model, "is_quantized", False))  # by bitsandbytes, on loading
     if recipe.adapts:
         model = add_adapters(model, recipe)
-    if recipe.quantization != "none" and not is_quantized:
+    if recipe.is_packed:
+        pack(model, recipe)
+    elif recipe.quantization != "none" and not is_quantized:
         quantize(model, recipe)
     if recipe.checkpoint_period:
         model.activation_checkpointing_enable(  # type: ignore[operator]

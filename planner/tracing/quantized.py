@@ -23,6 +23,8 @@ class QuantizedLinear(nn.Module):
 
     W_q = None
     """HQQ's mark, by which PEFT's `dequantize_module_weight` knows a layer that dequantizes its weight itself."""
+    on_load = True
+    """Whether the weight is read in 16 bits, and packed then."""
 
     def __init__(self, linear: nn.Linear, quantization: str, dtype: torch.dtype) -> None:
         super().__init__()
@@ -92,9 +94,18 @@ def _int8_product(input: Tensor, layer: QuantizedLinear) -> Tensor:  # noqa: A00
 def quantize(model: nn.Module, recipe: Recipe) -> None:
     """Replace the linears that transformers hands to bitsandbytes (all but the output head) in a wrapped model,
     and prepare the rest as PEFT's `prepare_model_for_kbit_training` does, if the recipe says so."""
+    dtype = getattr(torch, recipe.weights_dtype)
+    for _, parent, name, child in replaceable(model):
+        setattr(parent, name, QuantizedLinear(child, recipe.quantization, dtype))
+    _adapt(model)
+    if recipe.kbit_preparation:
+        cast_the_rest(model)
+
+
+def replaceable(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Linear]]:
+    """Linears of a wrapped model but the output head: their parent's path, their parent, their name, themselves."""
     output = model.get_output_embeddings()  # type: ignore[operator]
     head = set() if output is None else set(output.modules())
-    dtype = getattr(torch, recipe.weights_dtype)
     for path, parent in list(model.named_modules()):
         for name, child in list(parent.named_children()):
             if type(child) is not nn.Linear or child in head or ".lora_" in f".{path}.":
@@ -104,12 +115,14 @@ def quantize(model: nn.Module, recipe: Recipe) -> None:
                     f"quantized linears cannot be trained whole: {_own(path)}",
                     hint="leave them out of --modules-to-save",
                 )
-            setattr(parent, name, QuantizedLinear(child, recipe.quantization, dtype))
-    _adapt(model)
-    if recipe.kbit_preparation:
-        for path, parameter in model.named_parameters():
-            if ".lora_" not in path and parameter.is_floating_point():
-                parameter.data = parameter.data.to(torch.float32)
+            yield path, parent, name, child
+
+
+def cast_the_rest(model: nn.Module) -> None:
+    """What is not quantized in fp32, adapters aside."""
+    for path, parameter in model.named_parameters():
+        if ".lora_" not in path and parameter.is_floating_point():
+            parameter.data = parameter.data.to(torch.float32)
 
 
 def _own(path: str) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..polynomial import Shape
 from ..recipe import Recipe
+from .gathering import Kept, kept, predicted, returned
 from .loading import LOAD, Loading, layer_of
 from .model import decoder_layers
 from .objective import Objective, head_of, watch_logits
@@ -30,6 +31,7 @@ class TracedStep:
         self.layers = decoder_layers(model)
         self.phase = LOAD
         self.logits_untouched = False
+        self.gathered: tuple[Kept, ...] = ()
         self.device = next(model.parameters()).device
 
     def run(self) -> None:
@@ -43,7 +45,10 @@ class TracedStep:
                 self._optimizer_step(optimizer)
                 held.clear()
             self.phase = "evaluation"
-            self._evaluation()
+            gathered = self._evaluation()
+            self.gathered = kept(gathered)
+            self._check_head()
+            del gathered
 
     def _optimizer(self) -> torch.optim.Optimizer:
         if "optimizer" in self.recipe.offload:
@@ -68,15 +73,20 @@ class TracedStep:
         self.tracker.enter(self.phase, "after backward")
         return held
 
-    def _evaluation(self) -> None:
+    def _evaluation(self) -> list[Tensor]:
+        """One batch; what is kept of it."""
         self.model.eval()
         self.tracker.enter(self.phase, "batch")
         batch = self._batch()
         self.tracker.enter(self.phase, "forward")
-        with torch.no_grad(), autocast(self.recipe):
-            self.objective(self.model, batch)
-        del batch
-        self._check_head()
+        with torch.no_grad():
+            if self.recipe.eval_logits != "none":
+                with autocast(self.recipe):
+                    outputs = returned(self.model(**batch), self.recipe)
+                return predicted(outputs, self.model.config, batch["labels"], self.recipe)
+            with autocast(self.recipe):
+                self.objective(self.model, batch)
+        return []
 
     def _check_head(self) -> None:
         """Whether the model's logits are the head's own output, as the chunked loss assumes."""

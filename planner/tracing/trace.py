@@ -20,6 +20,7 @@ from .contents import experts_of
 from .cuda import scratch
 from .depth import Depth, choose_depth, cut, whole_depth
 from .device import STAND_INS, StandIn, on_device, prepare_device
+from .gathering import LOGITS_AND_LABELS, Kept, gathered
 from .kinds import Stack
 from .loading import layer_of
 from .model import build, decoder_layers, make_config, text_config, wrap
@@ -50,6 +51,8 @@ class _Recording:
     chunkable: bool
     asked: str
     """The recipe's attention."""
+    kept: tuple[Kept, ...]
+    """Of an evaluation batch."""
 
 
 def trace(
@@ -159,7 +162,8 @@ class _Tracer:
             step = TracedStep(model, self.recipe, shape, tracker)
             step.run()
         name_components(tracker)
-        return _Recording(tracker, model, self.depth, shape, step.logits_untouched, self.recipe.attention)
+        untouched, attention = step.logits_untouched, self.recipe.attention
+        return _Recording(tracker, model, self.depth, shape, untouched, attention, step.gathered)
 
     def _model(self) -> nn.Module:
         """The wrapped model of the layers to trace. Raises NotPeriodicError where it is another with fewer layers."""
@@ -200,14 +204,14 @@ def _history(recording: _Recording) -> list[tuple[str, str, int, list[int]]]:
 
 def _symbolic(recording: _Recording) -> list[TracedStorage]:
     storages = [_traced(storage, recording) for storage in recording.tracker.storages]
-    for index in _gathered(recording):
+    for index in _waiting(recording):
         row_bytes = storages[index].size[MONOMIALS.index("K")]
         rest = plus(term("N", row_bytes), term("K", -(CHUNKS - 1) * row_bytes))
         storages[index] = replace(storages[index], size=rest)
     return storages
 
 
-def _gathered(recording: _Recording) -> set[int]:
+def _waiting(recording: _Recording) -> set[int]:
     """The first gradient of every set that waits for the last chunk of a chunked loss.
 
     Together they have the rows of all supervised tokens, however many chunks those make: the first stands
@@ -272,6 +276,7 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         attention=_instead(base.config, recording.asked),
         adapted=_count(adapted, depth) if adapted else None,
         largest_adapted=max((elements for _, elements in adapted), default=0),
+        gathered=gathered(recording.kept, recording.shape if shape is None else None),
     )
 
 
@@ -281,7 +286,7 @@ def _instead(config: Any, asked: str) -> str | None:
 
 
 def _require_one_pass(recording: _Recording) -> None:
-    """Raise NotPeriodicError where layers run twice, or in another order than they are in."""
+    """Raise NotPeriodicError where layers run twice or in another order, or where outputs of their own are kept."""
     ran = [
         segment.layer
         for segment in recording.tracker.segments
@@ -289,6 +294,8 @@ def _require_one_pass(recording: _Recording) -> None:
     ]
     if ran != list(range(recording.depth.traced)):
         raise NotPeriodicError(f"layers run in the order {ran}")
+    if len(recording.kept) > LOGITS_AND_LABELS:
+        raise NotPeriodicError("an evaluation keeps outputs of single layers")
 
 
 def _unwrapped(model: nn.Module) -> Any:

@@ -1,6 +1,7 @@
 """Adapters in other programs' words: PEFT's adapter_config.json, TRL's ModelConfig, axolotl, LLaMA-Factory."""
 
 import json
+import re
 
 import pytest
 from made_up import HARDWARE
@@ -76,3 +77,80 @@ def test_tokens_of_other_layers_are_named(tmp_path):
     path = tmp_path / "file.json"
     path.write_text(json.dumps({**PEFT, "trainable_token_indices": {"lm_head": [1]}}))
     assert "trainable_token_indices" in read_foreign(path).not_understood
+
+
+PATHS = [
+    f"model.layers.{layer}.{name}"
+    for layer in range(12)
+    for name in ("self_attn.q_proj", "self_attn.v_proj", "mlp.down_proj", "mlp.experts.1.w1")
+] + ["model.embed_tokens", "lm_head"]
+NAMES = {"target_modules": ["q_proj", "v_proj", "w1"]}
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {**NAMES, "layers_to_transform": [1, 11]},
+        {**NAMES, "layers_to_transform": 3},
+        {**NAMES, "layers_to_transform": [0, 2], "layers_pattern": "layers"},
+        {**NAMES, "exclude_modules": ["v_proj"]},
+        {**NAMES, "exclude_modules": r".*layers\.[0-5]\..*"},
+        {**NAMES, "layers_to_transform": [0, 1], "exclude_modules": ["self_attn.q_proj"]},
+        {"target_modules": r".*_proj", "exclude_modules": ["down_proj"]},
+    ],
+    ids=lambda keys: " ".join(list(keys)[1:]),
+)
+def test_modules_of_some_layers_are_those_that_peft_takes(recipe, keys):
+    """peft's own check says which paths; the expression that is asked for has to match the same."""
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import _ExcludedModule, check_target_module_exists
+
+    theirs = LoraConfig(**keys)
+    if isinstance(theirs.target_modules, list):
+        theirs.target_modules = set(theirs.target_modules)
+    answers = {path: check_target_module_exists(theirs, path) for path in PATHS}
+    taken = {path for path, found in answers.items() if found and not isinstance(found, _ExcludedModule)}
+    (expression,) = recipe({**PEFT, **keys}).target_modules
+    assert {path for path in PATHS if re.fullmatch(expression.removeprefix("re:"), path)} == taken
+    assert taken
+
+
+def test_layers_of_modules_that_the_model_decides_are_not_understood(tmp_path):
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps({**PEFT, "target_modules": "all-linear", "layers_to_transform": [1]}))
+    reading = read_foreign(path)
+    assert set(reading.not_understood) == {"layers_to_transform"}
+    assert reading.asked["target_modules"] == "all-linear"
+
+
+def test_axolotls_layers(recipe):
+    keys = {"lora_target_modules": ["q_proj"], "peft_layers_to_transform": [4]}
+    (expression,) = recipe({**AXOLOTL, **keys}).target_modules
+    assert [path for path in PATHS if re.fullmatch(expression[3:], path)] == [
+        "model.layers.4.self_attn.q_proj"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("base", "keys", "expected"),
+    [
+        (PEFT, {"eval_accumulation_steps": 4}, {"eval_accumulation_steps": 4}),
+        (PEFT, {"prediction_loss_only": True}, {"eval_logits": "none"}),
+        (TRL, {"batch_eval_metrics": True}, {"eval_logits": "none"}),
+        (AXOLOTL, {"eval_accumulation_steps": 2}, {"eval_accumulation_steps": 2}),
+        (FACTORY, {"eval_strategy": "steps", "compute_accuracy": True, "val_size": 200},
+         {"eval_logits": "argmax", "eval_samples": 200}),
+        (FACTORY, {"compute_accuracy": True, "val_size": 200}, {"eval_logits": "none"}),
+    ],
+)  # fmt: skip
+def test_what_an_evaluation_keeps(recipe, base, keys, expected):
+    found = recipe({**base, **keys})
+    assert {knob: getattr(found, knob) for knob in expected} == expected
+
+
+def test_an_accuracy_over_a_share_of_the_data_is_not_understood(tmp_path):
+    path = tmp_path / "file.json"
+    path.write_text(
+        json.dumps({**FACTORY, "eval_strategy": "steps", "compute_accuracy": True, "val_size": 0.1})
+    )
+    assert set(read_foreign(path).not_understood) == {"compute_accuracy"}

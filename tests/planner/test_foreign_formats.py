@@ -182,9 +182,10 @@ def test_axolotls_own_example(read):
         "dropout": 0.05, "target_modules": "all-linear", "batch_size": 2, "effective_batch": 8, "seq_len": 4096,
         "padding": "none", "attention": "flash", "checkpointing": "full", "optimizer": "paged-adamw",
         "precision": "bf16-amp", "epochs": 4.0, "learning_rate": 2e-4, "scheduler": "cosine", "weight_decay": 0.0,
+        "tf32": "off",
     }  # fmt: skip
     assert not found.not_understood
-    assert {"datasets", "output_dir", "wandb_project", "warmup_ratio", "tf32"} <= set(found.ignored)
+    assert {"datasets", "output_dir", "wandb_project", "warmup_ratio"} <= set(found.ignored)
 
 
 def test_llama_factorys_own_example(read):
@@ -470,9 +471,12 @@ def test_every_field_of_training_arguments_is_known(read):
 TYPED = (
     "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "num_train_epochs",
     "max_steps", "learning_rate", "warmup_steps", "lr_scheduler_type", "weight_decay", "max_grad_norm", "seed", "optim",
-    "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs",
+    "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs", "eval_accumulation_steps",
 )  # fmt: skip
-SWITCHES = {"bf16", "fp16", "use_liger_kernel", "activation_checkpointing", "gradient_checkpointing"}
+SWITCHES = {
+    "bf16", "fp16", "tf32", "use_liger_kernel", "activation_checkpointing", "gradient_checkpointing",
+    "prediction_loss_only", "batch_eval_metrics",
+}  # fmt: skip
 
 
 # --- flags over the file ---------------------------------------------------------------------------------------------
