@@ -211,7 +211,9 @@ def _on_the_gpu(recipe: Recipe, footprint: Footprint, gpu: Gpu) -> list[str]:
     capability = ".".join(map(str, gpu.capability))
     lines = [f"on {gpu.name} (compute capability {capability})", f"attention by {attention}"]
     if recipe.is_packed:
-        lines.append(f"linears as the files have them, {recipe.quantization.upper()} (trained by gptqmodel's kernels)")
+        lines.append(
+            f"linears as the files have them, {recipe.quantization.upper()} (trained by gptqmodel's kernels)"
+        )
     elif recipe.quantization != "none":
         lines.append(f"linears quantized on loading to {recipe.quantization} (bitsandbytes)")
     lines += [_OFFLOADED[word] for word in recipe.offload]
