@@ -17,7 +17,7 @@ SHIFTED = "shifted logits"
 EARLY_FLOAT = "early float"
 """transformers before 4.46: the model itself turns the logits to fp32, and the 16-bit ones are gone before the loss."""
 TRL_CASTS = "TRL casts"
-"""TRL's `peft_module_casting_to_bf16` on a 4-bit base under bf16: embeddings, head and adapters to bf16."""
+"""TRL's `peft_module_casting_to_bf16` on a 4-bit base under bf16: embeddings and head to bf16."""
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def _early_float(model: nn.Module) -> None:
 
 def _trl_casts(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
-        if any(part in name for part in ("lm_head", "embed_tokens", ".lora_")):
+        if ".lora_" not in name and any(part in name for part in ("lm_head", "embed_tokens")):
             parameter.data = parameter.data.to(torch.bfloat16)
 
 

@@ -58,6 +58,18 @@ def cuda_softmax(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return softmax
 
 
+def cuda_dropout(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """dropout that keeps a byte an element until backward, as CUDA's one kernel does (Dropout.cpp, `dropout`); what runs
+    on a CPU keeps the noise in the input's dtype."""
+
+    def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:  # noqa: A002
+        if not training or inplace or not 0 < p < 1:
+            return original(input, p, training, inplace)
+        return _aten.native_dropout(input, p, True)[0]  # type: ignore[no-any-return]
+
+    return dropout
+
+
 def cuda_attention(kernel: Kernel) -> Callable[..., Tensor]:
     """torch's scaled_dot_product_attention on CUDA when `kernel` is what it runs (attention.cpp)."""
 

@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from ..recipe import Recipe
 from .autocast import cuda_autocast
 from .cpu import cpu_attention, cpu_kernels
-from .cuda import cuda_attention, cuda_kernels, cuda_softmax
+from .cuda import cuda_attention, cuda_dropout, cuda_kernels, cuda_softmax
 
 StandIn = Literal["meta", "fake"]
 STAND_INS: tuple[StandIn, ...] = ("meta", "fake")
@@ -38,6 +38,7 @@ def prepare_device(model: nn.Module, recipe: Recipe, stand_in: StandIn) -> Itera
             stack.enter_context(cuda_autocast())
         if on_cuda:
             stack.enter_context(_replaced("softmax", cuda_softmax(F.softmax)))
+            stack.enter_context(_replaced("dropout", cuda_dropout(F.dropout)))
         if on_cuda or stand_in == "meta":
             attention = cuda_attention(recipe.kernel) if on_cuda else cpu_attention
             stack.enter_context(_replaced("scaled_dot_product_attention", attention))

@@ -13,14 +13,17 @@ from ..recipe import Recipe
 _BLOCK_8BIT = 256
 _SMALLEST_8BIT = 4096
 """Parameters with fewer elements keep fp32 states (bitsandbytes/optim/optimizer.py, `min_8bit_size`)."""
+_SMALLEST_PAGED = 100_000
+"""States with fewer elements are no managed memory but PyTorch's (the same file, `get_state_buffer`)."""
 _States = Callable[[Tensor], Mapping[str, Tensor]]
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer on the recipe's device."""
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer on the recipe's device, over what is trained of a model."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     foreach = recipe.device == "cuda"
     if recipe.optimizer in _STATES:
-        return _StatesOnly(parameters, _STATES[recipe.optimizer])
+        return _StatesOnly(parameters, _states_of(model, recipe))
     if recipe.optimizer == "adafactor":
         from transformers.optimization import Adafactor
 
@@ -45,30 +48,53 @@ class _StatesOnly(torch.optim.Optimizer):
                 self.state[parameter] = dict(self.states(parameter))
 
 
+def _states_of(model: nn.Module, recipe: Recipe) -> _States:
+    """What each parameter's states are. transformers' Trainer has embeddings optimized in 32 bits where the rest is in
+    8 (trainer.py, `register_module_override`): a tied head with them."""
+    usual = _STATES[recipe.optimizer]
+    if recipe.optimizer not in _WIDE or recipe.loop != "trainer":
+        return usual
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    wide = _WIDE[recipe.optimizer]
+    return lambda parameter: (wide if id(parameter) in embeddings else usual)(parameter)
+
+
 def _fused(parameter: Tensor) -> dict[str, Tensor]:
     """torch/optim/adam.py, `_init_group`: two states in the parameter's dtype, one step count."""
     states = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
     return {**states, "step": parameter.new_zeros((), dtype=torch.float32)}
 
 
+def _in_32_bits(parameter: Tensor) -> dict[str, Tensor]:
+    """bitsandbytes' AdamW, whatever the parameter's dtype."""
+    return {name: torch.zeros_like(parameter, dtype=torch.float32) for name in ("state1", "state2")}
+
+
 def _in_8_bits(parameter: Tensor) -> dict[str, Tensor]:
     """bitsandbytes/optim/optimizer.py, `Optimizer2State.init_state`: a byte an element, a scale a block."""
     if parameter.numel() < _SMALLEST_8BIT:
-        return {name: torch.zeros_like(parameter, dtype=torch.float32) for name in ("state1", "state2")}
-    blocks = -(-parameter.numel() // _BLOCK_8BIT)
+        return _in_32_bits(parameter)
     states = {name: torch.zeros_like(parameter, dtype=torch.uint8) for name in ("state1", "state2")}
-    return states | {
-        name: parameter.new_zeros(blocks, dtype=torch.float32) for name in ("absmax1", "absmax2")
-    }
+    return states | _block_scales(parameter)
+
+
+def _block_scales(parameter: Tensor) -> dict[str, Tensor]:
+    blocks = -(-parameter.numel() // _BLOCK_8BIT)
+    return {name: parameter.new_zeros(blocks, dtype=torch.float32) for name in ("absmax1", "absmax2")}
 
 
 def _lion(parameter: Tensor) -> dict[str, Tensor]:
     return {"state1": torch.zeros_like(parameter, dtype=torch.float32)}
 
 
-def _paged(_parameter: Tensor) -> dict[str, Tensor]:
-    """Managed memory, outside PyTorch's allocator: the driver pages it out when the device is full."""
-    return {}
+def _paged(parameter: Tensor) -> dict[str, Tensor]:
+    """Large states are managed memory, outside PyTorch's allocator: the driver pages it out when the device is full."""
+    return _in_32_bits(parameter) if parameter.numel() < _SMALLEST_PAGED else {}
+
+
+def _paged_in_8_bits(parameter: Tensor) -> dict[str, Tensor]:
+    """The scales of paged states stay where all else is."""
+    return _in_8_bits(parameter) if parameter.numel() < _SMALLEST_PAGED else _block_scales(parameter)
 
 
 _STATES: Mapping[str, _States] = {
@@ -76,5 +102,6 @@ _STATES: Mapping[str, _States] = {
     "adamw-8bit": _in_8_bits,
     "lion": _lion,
     "paged-adamw": _paged,
-    "paged-adamw-8bit": _paged,
+    "paged-adamw-8bit": _paged_in_8_bits,
 }
+_WIDE: Mapping[str, _States] = {"adamw-8bit": _in_32_bits, "paged-adamw-8bit": _paged}

@@ -58,11 +58,11 @@ class QuantizedLinear(nn.Module):
         return output.to(input.dtype)  # type: ignore[no-any-return]
 
     def dequantize(self) -> Tensor:
-        """The weight in `dtype`, and what its making holds meanwhile."""
-        if self.quantization.endswith("-dq"):
-            scales = self.scales.to(torch.float32) + self.offset  # type: ignore[operator]
-            del scales
-        return torch.empty(self.out_features, self.in_features, dtype=self.dtype, device=self.weight.device)  # type: ignore[arg-type]
+        """The weight in `dtype`; beside it, while it is made, fp32 scales where those are quantized too."""
+        scales = self.scales.to(torch.float32) if self.quantization.endswith("-dq") else None  # type: ignore[operator]
+        weight = torch.empty(self.out_features, self.in_features, dtype=self.dtype, device=self.weight.device)  # type: ignore[arg-type]
+        del scales
+        return weight
 
 
 class _Product(torch.autograd.Function):
@@ -138,6 +138,11 @@ def parameter_sizes(model: nn.Module) -> Iterator[tuple[str, int]]:
             yield f"{path}.weight", module.in_features * module.out_features
 
 
+def autocasts() -> bool:
+    """What `torch.is_autocast_enabled()` would say on the GPU: its autocast is a CPU's here."""
+    return torch.is_autocast_enabled("cpu")
+
+
 def _adapt(model: nn.Module) -> None:
     """Give PEFT's wrappers around quantized linears the forward pass that they have around bitsandbytes' own."""
     from peft.tuners.lora.layer import Linear
@@ -151,12 +156,12 @@ def _adapt(model: nn.Module) -> None:
                 result = result.clone()
             for name in self.active_adapters:
                 expected = result.dtype
-                if not torch.is_autocast_enabled():
+                if not autocasts():
                     x = self._cast_input_dtype(x, self.lora_A[name].weight.dtype)
                 if name in self.lora_variant:
                     variant = self.lora_variant[name]
                     result = variant.forward(self, active_adapter=name, x=x, result=result)
-                    result = result if torch.is_autocast_enabled() else result.to(expected)
+                    result = result if autocasts() else result.to(expected)
                     continue
                 dropped = self.lora_dropout[name](x)
                 output = self.lora_B[name](self.lora_A[name](dropped)) * self.scaling[name]

@@ -53,7 +53,7 @@ class TracedStep:
     def _optimizer(self) -> torch.optim.Optimizer:
         if "optimizer" in self.recipe.offload:
             return HostOptimizer(self.model, self.tracker)
-        return make_optimizer(self.trainable(), self.recipe)
+        return make_optimizer(self.model, self.recipe)
 
     def trainable(self) -> list[nn.Parameter]:
         """Parameters with gradients, in the model's order."""
