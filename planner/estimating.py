@@ -218,7 +218,9 @@ def _on_the_gpu(recipe: Recipe, footprint: Footprint, gpu: Gpu) -> list[str]:
         lines.append(f"linears quantized on loading to {recipe.quantization} (bitsandbytes)")
     lines += [_OFFLOADED[word] for word in recipe.offload]
     if recipe.optimizer.startswith("paged"):
-        lines.append("optimizer states of 100,000 elements and more are paged out of the GPU when it is full, and not counted")
+        lines.append(
+            "optimizer states of 100,000 elements and more are paged out of the GPU when it is full, and not counted"
+        )
     return lines
 
 

@@ -48,7 +48,8 @@ def kept_bytes(optimizer: str, loop: Any = "trainer") -> dict[int, int]:
 )
 def test_states_on_the_device(optimizer: str, loop: str, expected: dict[int, int]) -> None:
     in_blocks = {
-        elements: elements * size + (2 * 4 * elements // 256 if _has_scales(optimizer, loop, elements, size) else 0)
+        elements: elements * size
+        + (2 * 4 * elements // 256 if _has_scales(optimizer, loop, elements, size) else 0)
         for elements, size in expected.items()
     }
     assert kept_bytes(optimizer, loop) == in_blocks
