@@ -59,7 +59,7 @@ def cuda_softmax(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def cuda_dropout(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """dropout that keeps a byte an element until backward, as CUDA's one kernel does (Dropout.cpp, `dropout`); what runs
+    """dropout that keeps a byte an element until backward, as CUDA's one kernel does (Dropout.cpp); what runs
     on a CPU keeps the noise in the input's dtype."""
 
     def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:  # noqa: A002

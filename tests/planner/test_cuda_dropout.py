@@ -1,4 +1,4 @@
-"""Dropout on a GPU is one kernel that keeps a byte an element (ATen/native/Dropout.cpp); elsewhere the noise is kept."""
+"""Dropout on a GPU is one kernel that keeps a byte an element (ATen/native/Dropout.cpp), and no noise."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_what_waits_for_backward(p: float, training: bool, kept_bytes: int) -> N
 
 def test_a_mask_for_every_adapted_linear() -> None:
     """Without checkpoints, at the loss: masks of q, k, v and o, a byte for each of their inputs' elements, but where
-    that input has no gradient: q, k and v of the first layer. PEFT's fp32 copies are dropped ones then, and not more."""
+    that input has no gradient: q, k and v of the first layer. PEFT's fp32 copies are dropped ones then, no more."""
     peaks = []
     for dropout in (0.0, 0.1):
         recipe = Recipe(

@@ -1,4 +1,4 @@
-"""What bitsandbytes' optimizers keep, by the rules of its code (bitsandbytes/optim/optimizer.py, 0.50) and the Trainer's."""
+"""What bitsandbytes' optimizers keep, by the rules of its code (bitsandbytes/optim/optimizer.py) and of the Trainer."""
 
 from __future__ import annotations
 
