@@ -59,7 +59,7 @@ class QuantizedLinear(nn.Module):
 
     def dequantize(self) -> Tensor:
         """The weight in `dtype`; beside it, while it is made, fp32 scales where those are quantized too."""
-        scales = self.scales.to(torch.float32) if self.quantization.endswith("-dq") else None  # type: ignore[operator]
+        scales = self.scales.to(torch.float32) if self.quantization.endswith("-dq") else None
         weight = torch.empty(self.out_features, self.in_features, dtype=self.dtype, device=self.weight.device)  # type: ignore[arg-type]
         del scales
         return weight
