@@ -142,10 +142,11 @@ def workers(parent: int | None = None) -> list[int]:
 
 
 def learned(folder: Path) -> dict[str, Any]:
-    """The adapter's weights by name."""
+    """The weights of the adapter, or of the whole model after full fine-tuning, by name."""
     from safetensors.torch import load_file
 
-    return load_file(folder / "adapter" / "adapter_model.safetensors")
+    (file,) = (folder / "adapter").glob("*.safetensors")
+    return load_file(file)
 
 
 def learned_the_same(one: Path, other: Path) -> bool:

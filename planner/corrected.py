@@ -66,7 +66,9 @@ def smaller_plan(plan: Plan, failures: Sequence[Failure], lengths: TokenLengths 
     )
     most_bytes = min([plan.estimate.budget.budget_bytes, *(failure.had_bytes for failure in failures)])
     fitting = [one for one in leaner if one.required_bytes + excess_bytes <= most_bytes]
-    why = f"attempt {len(failures)} needed at least {format_size(excess_bytes)} more than its plan"
+    why = f"there was {format_size(most_bytes)}"
+    if excess_bytes:
+        why += f", and attempt {len(failures)} needed at least {format_size(excess_bytes)} more than its plan"
     if fitting:
         chosen = min(fitting, key=_step_s)
         return _changed(plan, chosen, shifted(chosen.estimate, excess_bytes), _AFTER_A_DEATH, why)
