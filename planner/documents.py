@@ -205,9 +205,18 @@ def read_plan(path: Path) -> Plan:
     try:
         plan = _plan(data)
         require_types(plan)
+        _require_parts(plan.estimate)
     except (KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
         raise LplanError(f"{path} is damaged: {type(error).__name__}: {error}", hint=_MAKE_ANEW) from error
     return plan
+
+
+def _require_parts(estimate: Estimate) -> None:
+    """Raises ValueError for an estimate without what every estimate has."""
+    if not estimate.phases:
+        raise ValueError("it has no phases")
+    if estimate.recipe.device == "cuda" and not estimate.hardware.gpus:
+        raise ValueError("it is for a GPU and its machine has none")
 
 
 _MAKE_ANEW = "make it anew with `lplan plan --output`"

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..planner.plan import Schedule
 from ..planner.recipe import Recipe
-from ..profiles.errors import LplanError
+from ..profiles.errors import LplanError, UsageError
+from ..profiles.typed import require_types
 from .data.encoding import EncodedSet
 
 JOB = "job.json"
@@ -62,12 +63,14 @@ class Job:
             data["schedule"] = Schedule(**data["schedule"])
             data["report_to"] = tuple(data.get("report_to", ()))
             data["device"] = DeviceBudget(**data["device"]) if data["device"] else None
-            return cls(**data)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            job = cls(**data)
+            require_types(job)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
             raise LplanError(
                 f"{folder / JOB} cannot be read: {type(error).__name__}: {error}",
                 hint="it is damaged, or of another version of lplan; train again",
             ) from error
+        return job
 
 
 @dataclass(frozen=True, slots=True)

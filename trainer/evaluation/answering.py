@@ -193,7 +193,7 @@ def _base_name(source: Source) -> str:
     named = source.job.model if source.job is not None else None
     if source.adapts and source.job is None:
         named = read_config(source.folder).get("base_model_name_or_path")
-    here = Path(named or "")
+    here = Path(str(named or ""))
     return str(here.resolve()) if here.is_dir() else str(named)
 
 

@@ -15,6 +15,7 @@ from ..evaluation.adapters import CONFIG, WEIGHTS, require_adapter
 from .files import DTYPES, Place, Skeleton, shapes_of
 
 Shape = tuple[int, ...]
+_MOST = 1e9
 _PART = re.compile(
     r"(?P<module>.+?)\.(?P<kind>lora_embedding_[AB]|lora_[AB]|lora_magnitude_vector|"
     r"(token_adapter\.)?trainable_tokens_delta)(\.(?P<leaf>weight|bias))?"
@@ -86,8 +87,27 @@ def _require_ours(config: Mapping[str, Any]) -> None:
             raise BeyondFilesError(f"{why} ({name})")
     if (begins := config.get("init_lora_weights", True)) not in _PLAIN_BEGINNINGS:
         raise BeyondFilesError(f"it began as {begins} does, which changes the base (init_lora_weights)")
+    _require_sound(config)
     if config.get("use_dora") and config.get("lora_bias"):
         raise BeyondFilesError("it is DoRA with biases (lora_bias)")
+
+
+def _require_sound(config: Mapping[str, Any]) -> None:
+    """Raises LplanError for a configuration that PEFT has not written."""
+    patterns, rows = config.get("alpha_pattern") or {}, config.get("trainable_token_indices") or []
+    try:
+        alphas = [config.get("lora_alpha"), *(patterns.values())]
+        wrong = not all(isinstance(alpha, int | float) and abs(alpha) < _MOST for alpha in alphas)
+        for pattern in patterns:
+            re.compile(pattern)
+        listed = list(rows.values()) if isinstance(rows, dict) else [rows]
+        wrong = wrong or not all(isinstance(row, int) for one in listed for row in one)
+    except (AttributeError, TypeError, re.error):
+        wrong = True
+    if wrong:
+        raise LplanError(
+            f"{CONFIG} is damaged: its alpha, patterns or tokens are none", hint="save the adapter again"
+        )
 
 
 def _grouped(names: Mapping[str, Shape]) -> dict[str, dict[str, str]]:
@@ -178,7 +198,7 @@ class _Reader:
         a = self._grouped.get(f"{module}.weight", {}).get("A")
         if a is None:
             return 1.0
-        rank, pattern = self._shapes[a][0], self._config.get("alpha_pattern") or {}
+        rank, pattern = (self._shapes[a] or (1,))[0] or 1, self._config.get("alpha_pattern") or {}
         alpha = pattern.get(get_pattern_key(pattern.keys(), module), self._config["lora_alpha"])
         return float(alpha / (math.sqrt(rank) if self._config.get("use_rslora") else rank))
 
