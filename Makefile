@@ -42,6 +42,7 @@ bench: .venv/.bench ## measure accuracy and speed; stores benchmarks/results
 	$(BIN)/python -m benchmarks.step_time
 	$(BIN)/python -m benchmarks.plan_quality
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.faults
 	$(BIN)/python -m benchmarks.versus_trl --model smollm2
 	$(BIN)/python -m benchmarks.versus_trl --model tinyllama --steps 4
 

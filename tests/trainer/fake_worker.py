@@ -5,10 +5,12 @@ Run as `python fake_worker.py VERB[=VALUE] ...`.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -91,6 +93,24 @@ class FakeWorker:
 
     def write_pid(self, path: str) -> None:
         Path(path).write_text(str(os.getpid()))
+
+    def rehearse(self, _: str) -> None:
+        """As the real worker: rehearsed, it waits for its parent's word, to go on or to leave."""
+        words: list[int] = []
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, lambda number, _: words.append(number))
+        self.channel.phase("rehearsal")
+        self.channel.phase_peak()
+        while not words:
+            time.sleep(0.01)
+        if signal.SIGTERM in words:
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def hang(self, _: str) -> None:
+        """As a worker whose thread waits for what never comes."""
+        faulthandler.register(signal.SIGQUIT)
+        threading.Event().wait()
 
     def group(self, path: str) -> None:
         Path(path).write_text(Path("/proc/self/cgroup").read_text())

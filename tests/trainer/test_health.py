@@ -10,6 +10,7 @@ from lplan.planner.plan import Schedule
 from lplan.profiles.errors import LplanError
 from lplan.trainer.checkpoints import list_checkpoints
 from lplan.trainer.health import ZERO_STEPS, Health
+from lplan.trainer.training_state import set_rate
 
 
 @pytest.mark.parametrize(("loss", "says"), [(math.nan, "not a number"), (math.inf, "infinite")])
@@ -57,7 +58,37 @@ def test_a_run_whose_weights_blow_up_says_so_and_keeps_what_was_good(tmp_path: P
     run = train(fill(tmp_path / "run", schedule=schedule, checkpoint_steps=1))
     assert run.outcome.verdict == "failed"
     assert "not a number" in run.outcome.explanation
-    assert "--learning-rate" in (run.outcome.hint or "")
+    assert run.outcome.repeats
     saved = [checkpoint.step for checkpoint in list_checkpoints(tmp_path / "run" / "checkpoints")]
+    assert "a lower --learning-rate" in (run.outcome.hint or "")
+    command = f"`lplan fit-and-train --resume {tmp_path / 'run'} --learning-rate 1e+29`"
+    where = f"go on from the checkpoint after step {max(saved)}: {command}" if saved else ""
+    assert where in (run.outcome.hint or "")
     losses = {metric.step: metric.loss for metric in run.of(Metric)}
     assert all(losses[step] is not None for step in saved)
+
+
+def test_a_run_goes_on_at_another_rate() -> None:
+    """The state of a schedule that had its top at 1e-2, continued with 1e-3: a tenth of it from then on."""
+    import torch
+
+    weight = torch.nn.Parameter(torch.zeros(3))
+
+    def halfway(rate: float) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+        optimizer = torch.optim.SGD([weight], lr=rate)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 10)
+        for _ in range(4):
+            optimizer.step()
+            scheduler.step()
+        return optimizer, scheduler
+
+    (changed, its), (lower, other), (same, _) = halfway(1e-2), halfway(1e-3), halfway(1e-2)
+    set_rate(changed, its, 1e-3)
+    assert changed.param_groups[0]["lr"] == pytest.approx(lower.param_groups[0]["lr"])
+    for optimizer, scheduler in ((changed, its), (lower, other)):
+        optimizer.step()
+        scheduler.step()
+    assert changed.param_groups[0]["lr"] == pytest.approx(5e-4) == lower.param_groups[0]["lr"]
+    before = same.param_groups[0]["lr"]
+    set_rate(same, _, 1e-2)
+    assert same.param_groups[0]["lr"] == before

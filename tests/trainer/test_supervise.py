@@ -14,6 +14,7 @@ from lplan.planner import events
 from lplan.planner.events import Event, Metric, Note, Outcome, Phase, PhasePeak, Sample, Start
 from lplan.profiles.cgroup import writable_memory_group
 from lplan.profiles.errors import LplanError, UsageError
+from lplan.trainer.guard import Patience
 from lplan.trainer.limit import STRATEGIES, Limiter, by_resource_limit, by_watching
 from lplan.trainer.process_tree import reset_high_water, start_of
 from lplan.trainer.run_folder import RunFolder
@@ -370,3 +371,33 @@ def test_before_the_limit_it_warns_once_and_asks_for_memory(tmp_path: Path) -> N
     [warning] = [note.text for note in run.of(Note) if "nearly used up" in note.text]
     assert "asked to free caches" in warning
     assert run.outcome.verdict == "out-of-memory"
+
+
+def test_a_leak_that_goes_on_after_caches_were_freed_ends_in_a_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lplan.planner.trend._LEAST_SPAN_S", 0.05)
+    leaks = [verb for step in range(1, 40) for verb in ("hold=2", "sleep=0.1", f"step={step}")]
+    saved = tmp_path / "saved"
+    run = run_fake(
+        tmp_path / "run", f"save_when_asked={saved}", "phase=steady step", "hold=120", *leaks, "sleep=60",
+        budget_bytes=400 * MIB, strategies=[by_watching],
+    )  # fmt: skip
+    freed, left = (note.text for note in run.of(Note))
+    assert "asked to free caches" in freed
+    assert "though caches were freed; the worker finishes its step, saves and leaves" in left
+    assert saved.read_text() == "saved"
+    assert (run.outcome.verdict, run.outcome.exit_code) == ("out-of-memory", 3)
+    assert "before the limit: memory grows from step to step" in run.outcome.explanation
+    assert "what was learned is saved" in run.outcome.explanation
+
+
+def test_a_silent_worker_is_ended_with_its_stacks(tmp_path: Path) -> None:
+    run = run_fake(
+        tmp_path / "run", "phase=steady step", "step=3", "hang",
+        patience=Patience(least_s=1.0, steps=2.0), strategies=[by_watching],
+    )  # fmt: skip
+    assert (run.outcome.verdict, run.outcome.exit_code, run.outcome.step) == ("hang", 1, 3)
+    assert "during the steady step, after step 3: it waits in wait (threading.py:" in run.outcome.explanation
+    assert "most recent call first" in run.folder.log.read_text()
+    assert str(run.folder.log) in (run.outcome.hint or "")
