@@ -18,7 +18,7 @@ from .page_assets import SCRIPT, STYLE
 from .run import error_of
 from .wording import clock, duration, enforcement, rate, share
 
-_NUMBER = {"predicted", "range", "measured", "error", "anonymous", "file-backed", "of them again"}
+_NUMBER = {"predicted", "range", "measured", "error", "anonymous", "file-backed", "steps", "of them again"}
 _KEY = (
     '<p class="key"><span><i style="background:var(--anonymous)"></i>anonymous</span>'
     '<span><i style="background:var(--file)"></i>file-backed</span>'
@@ -114,7 +114,7 @@ def _sections(document: Mapping[str, Any]) -> Iterator[str]:
     yield _section(
         "Predicted against measured, GiB", _table(list(phase_rows(document))) + _components(document)
     )
-    metrics = document["metrics"]
+    metrics = _once(document["metrics"])
     losses = [(m["step"], m["loss"]) for m in metrics if m["loss"] is not None]
     held = [(e["step"], e["loss"]) for e in document["evaluations"]]
     if curve := curve_chart("loss", "loss over steps; dots are held-out", losses, held):
@@ -194,6 +194,11 @@ def _answer(answer: Mapping[str, Any]) -> dict[str, str]:
         "wanted": answer["wanted"],
         "answer": answer["text"],
     }
+
+
+def _once(metrics: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """A metric a step, in order: of a step that was trained again after a recovery, the one that counts."""
+    return [metric for _, metric in sorted({metric["step"]: metric for metric in metrics}.items())]
 
 
 def attempt_rows(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:

@@ -170,6 +170,12 @@ def test_every_attempt_is_told_with_what_it_lost(tmp_path: Path) -> None:
     found = [(a["first_step"], a["last_step"], a["repeated"]) for a in document["attempts"]]
     assert found == [(4, 5, 0), (5, 7, 1), (8, 9, 0)]
     assert [a["measured_peak_bytes"] for a in document["attempts"]] == [2 << 30, None, None]
+    metrics = {m["step"] for m in document["metrics"]}
+    assert len(metrics) < len(document["metrics"])
+    curve = next(a for tag, a in Reader(page(document)).seen if tag == "path" and a["class"] == "curve")
+    across = [float(point.split(",")[0]) for point in str(curve["d"])[1:].split("L")]
+    assert across == sorted(across)
+    assert len(across) == len(metrics)
     rows = list(attempt_rows(document))
     assert rows[0]["how it ended"].startswith("killed at its limit; goes on")
     assert rows[1]["how it ended"] == "asked to end"
