@@ -32,7 +32,8 @@ section{background:var(--card);border:1px solid var(--line);border-radius:12px;p
 .figure b{display:block;font-size:1.5rem;line-height:1.2;font-weight:650}
 .figure span{color:var(--muted);font-size:.875rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.925rem}
-th,td{padding:6px 10px 6px 0;text-align:left;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:break-word}
+th,td{padding:6px 10px 6px 0;text-align:left;border-bottom:1px solid var(--line);vertical-align:top;
+overflow-wrap:break-word}
 th{color:var(--muted);font-weight:500}.n{text-align:right;white-space:nowrap}
 svg{display:block;width:100%;height:auto}
 .key{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:.875rem;color:var(--muted)}
