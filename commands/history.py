@@ -46,7 +46,7 @@ def calibrate(undo: bool, as_json: bool) -> None:
     records = usable(past_runs())
     if len(records) < FEWEST_RUNS:
         raise LplanError(
-            f"{len(records)} finished runs on this machine with these versions are too few: "
+            f"finished runs on this machine with these versions: {len(records)}, which is too few; "
             f"it takes {FEWEST_RUNS} to tell an offset from chance",
             hint="`lplan history` lists the runs; nothing was changed",
         )

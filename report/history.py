@@ -56,7 +56,7 @@ def calibration_view(calibration: Calibration, trial: Trial) -> RenderableType:
         yield ""
         yield Text(
             f"mean error of the peak over {trial.runs} runs, each left out in turn: "
-            f"{trial.before:.2%} before, {trial.after:.2%} after".replace("%", " %")
+            f"{trial.before:.2%} before, {trial.after:.2%} after".replace("%", "\N{NO-BREAK SPACE}%")
         )
         if trial.helps:
             yield Text(

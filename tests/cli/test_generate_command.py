@@ -115,3 +115,15 @@ def test_an_adapter_of_a_larger_model_is_refused(lplan, base, adapter, tmp_path)
         message, hint = lplan("generate", first, "hi").refused(1)
         assert "does not go with this base" in message
         assert "another model" in hint
+
+
+@pytest.mark.parametrize("verb", [("generate", "hi"), ("merge", "--output", "new")])
+def test_an_index_that_names_files_of_other_folders_is_refused(lplan, base, adapter, verb):
+    """Before anything is loaded, or written."""
+    first, (name, *words) = adapter(1), verb
+    (base / "model.safetensors").unlink()
+    index = {"weight_map": {"lm_head.weight": "../../outside.safetensors"}}
+    (base / "model.safetensors.index.json").write_text(json.dumps(index))
+    message, hint = lplan(name, first, *words).refused(1)
+    assert "not a file of its own folder" in message
+    assert "do not load this model" in hint

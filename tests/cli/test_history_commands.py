@@ -28,7 +28,7 @@ def test_without_runs_there_is_nothing_to_show(lplan):
     for verb in ("history", "drift"):
         assert "no runs yet" in lplan(verb).out
     error, hint = lplan("calibrate").refused(1)
-    assert error.startswith("0 finished runs on this machine")
+    assert error.startswith("finished runs on this machine with these versions: 0")
     assert "nothing was changed" in hint
 
 
