@@ -38,7 +38,7 @@ th{color:var(--muted);font-weight:500}.n{text-align:right;white-space:nowrap}
 svg{display:block;width:100%;height:auto}
 .key{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:.875rem;color:var(--muted)}
 .key i{display:inline-block;width:14px;height:10px;border-radius:2px;margin-right:6px}
-@media(max-width:520px){td:not(.n){min-width:5.5em;max-width:14em;overflow-wrap:anywhere}}
+@media(max-width:520px){td:not(.n){min-width:6.5em;max-width:14em;overflow-wrap:anywhere}}
 #at{min-height:1.5em}details summary{cursor:pointer}
 """
 )
