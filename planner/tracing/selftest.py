@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ ROWS = (128, 1024)
 _WEIGHTS_BYTES = 1 << 26
 """Weights that take turns, more than caches hold: in training each is used once a pass."""
 _SECONDS_EACH = 0.25
+_MOST_S = 1.0
+"""The longest that one run may take: without bf16 instructions a thousand rows of bf16 take half a minute."""
 _LARGE = 1 << 22
 """Elements of a tensor that no cache holds."""
 _CHAIN = 100
@@ -36,12 +39,31 @@ def main() -> None:
 
 def _products() -> dict[str, Any]:
     return {
-        dtype: {
-            str(width): {str(rows): _matmul(width, rows, getattr(torch, dtype)) for rows in ROWS}
-            for width in WIDTHS
-        }
+        dtype: rates_by_size(partial(_matmul, dtype=getattr(torch, dtype)))
         for dtype in ("float32", "bfloat16")
     }
+
+
+def rates_by_size(measure: Callable[[int, int], float]) -> dict[str, dict[str, float]]:
+    """FLOP/s by width and rows, as `measure` finds them.
+
+    A product that would take too long has the rate of the smaller one before it: arithmetic so slow never waits
+    for memory, whatever its size.
+    """
+    found: dict[str, dict[str, float]] = {}
+    rate: float | None = None
+    for width in WIDTHS:
+        found[str(width)] = {}
+        for rows in ROWS:
+            if rate is None or _flop(width, rows) / rate < _MOST_S:
+                rate = measure(width, rows)
+            found[str(width)][str(rows)] = rate
+    return found
+
+
+def _flop(width: int, rows: int) -> int:
+    """Of a linear forward and its input's gradient."""
+    return 4 * rows * width * width
 
 
 def _memory() -> dict[str, float]:
@@ -66,13 +88,16 @@ def _matmul(width: int, rows: int, dtype: torch.dtype) -> float:
     size_bytes = width * width * tokens.element_size()
     weights = [torch.randn(width, width).to(dtype) for _ in range(_WEIGHTS_BYTES // size_bytes)]
 
-    def run() -> None:
-        for weight in weights:
+    def run(some: Sequence[torch.Tensor]) -> None:
+        for weight in some:
             F.linear(tokens, weight)
-        for weight in weights:
+        for weight in some:
             torch.mm(tokens, weight)
 
-    return 4 * rows * width * width * len(weights) / _best_s(run, least=2)
+    began = time.perf_counter()
+    run(weights[:1])
+    few = weights[: max(1, int(_MOST_S / (time.perf_counter() - began)))]
+    return _flop(width, rows) * len(few) / _best_s(lambda: run(few), least=2)
 
 
 def _traffic() -> float:

@@ -1,0 +1,34 @@
+"""The self-test's sizes: every one on a fast machine, and no minutes on a slow one."""
+
+from __future__ import annotations
+
+import pytest
+
+from lplan.planner.tracing.selftest import ROWS, WIDTHS, rates_by_size
+
+SIZES = [(width, rows) for width in WIDTHS for rows in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("flop_per_s", "measured"),
+    [
+        pytest.param(2e11, SIZES, id="all"),
+        # 4 * 1024 * 512^2 operations take 1.07 s, and those of the larger width longer.
+        pytest.param(1e9, SIZES[:1], id="bf16 without its instructions"),
+        # 0.36 s at 3e9, but 0.7 s and 5.7 s for the larger width.
+        pytest.param(3e9, SIZES[:3], id="in between"),
+        pytest.param(1e6, SIZES[:1], id="the smallest always"),
+    ],
+)
+def test_what_takes_too_long_has_the_rate_of_a_smaller_product(
+    flop_per_s: float, measured: list[tuple[int, int]]
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def measure(width: int, rows: int) -> float:
+        asked.append((width, rows))
+        return flop_per_s
+
+    rates = rates_by_size(measure)
+    assert asked == measured
+    assert rates == {str(width): {str(rows): flop_per_s for rows in ROWS} for width in WIDTHS}
