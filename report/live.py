@@ -11,17 +11,17 @@ from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.live import Live
 
 from ..planner.estimate import Estimate
 from ..planner.events import Answer, Event, Note, Outcome
 from .frame import frame
 from .plain import PlainView, QuietView, answer_line, note_line
+from .redrawing import Redrawing
 from .style import Adaptive
 from .summary import RunSummary
 
 _REFRESHES_PER_S = 5
-# A drawing takes ten milliseconds, which the worker could use: then it comes as rarely as this share demands.
+# A drawing takes ten milliseconds of a core, which the worker could use: it comes as rarely as this share demands.
 _BUSY_SHARE = 0.01
 
 
@@ -59,14 +59,13 @@ class LiveView:
         estimate: Estimate | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        busy: Callable[[], float] = time.thread_time,
     ) -> None:
         self.summary = RunSummary()
         self._estimate = estimate
-        self._clock = clock
+        self._clock, self._busy = clock, busy
         self._due_s = float("-inf")
-        self._live = Live(
-            get_renderable=self.picture, console=console, auto_refresh=False, vertical_overflow="crop"
-        )
+        self._live = Redrawing(self.picture, console)
 
     def __enter__(self) -> LiveView:
         self._live.start()
@@ -85,10 +84,10 @@ class LiveView:
         elif isinstance(event, Answer):
             self._live.console.print(answer_line(event))
         now = self._clock()
-        if now >= self._due_s or isinstance(event, Outcome):
+        if now >= self._due_s or isinstance(event, Outcome) or self._live.resized():
+            began_s = self._busy()
             self._live.refresh()
-            done = self._clock()
-            self._due_s = max(now + 1 / _REFRESHES_PER_S, done + (done - now) / _BUSY_SHARE)
+            self._due_s = now + max(1 / _REFRESHES_PER_S, (self._busy() - began_s) / _BUSY_SHARE)
 
     def picture(self) -> RenderableType:
         """The run as it is now, for whatever width and height it is drawn at."""

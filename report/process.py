@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from ..planner.events import Sample
 from ..profiles.units import format_size
 from .graph import MemoryGraph, legend
+from .redrawing import Redrawing
 from .style import MUTED, STRONG, Adaptive
 from .summary import MemoryTrack
 
@@ -60,7 +60,7 @@ class ProcessView:
         self._sample: Sample | None = None
         self._highest: Sample | None = None
         self._shown_s = float("-inf")
-        self._live = Live(get_renderable=self.picture, console=console, auto_refresh=False)
+        self._live = Redrawing(self.picture, console)
         self._draws = console.is_terminal and not console.is_dumb_terminal
 
     def __enter__(self) -> ProcessView:
@@ -81,7 +81,8 @@ class ProcessView:
         self._track.add(sample)
         self._sample = sample
         self._highest = max(self._highest or sample, sample, key=lambda one: one.rss_bytes)
-        if sample.t_s - self._shown_s < (_DRAW_EVERY_S if self._draws else _LINE_EVERY_S):
+        recent = sample.t_s - self._shown_s < (_DRAW_EVERY_S if self._draws else _LINE_EVERY_S)
+        if recent and not (self._draws and self._live.resized()):
             return
         self._shown_s = sample.t_s
         if self._draws:

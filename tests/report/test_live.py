@@ -149,7 +149,7 @@ def test_live_view_restores_the_cursor_when_the_run_breaks():
 def test_live_view_draws_a_few_times_a_second_and_always_at_the_end():
     now = [0.0]
     out = console(terminal=True)
-    with LiveView(out, SMOLLM2_2G, clock=lambda: now[0]) as view:
+    with LiveView(out, SMOLLM2_2G, clock=lambda: now[0], busy=lambda: 0.0) as view:
         before = drawings(out)
         for event in run_events(until_s=61):
             now[0] += 0.01
@@ -160,6 +160,42 @@ def test_live_view_draws_a_few_times_a_second_and_always_at_the_end():
         before = drawings(out)
         view.handle(replace(DONE, t_s=61.1))
         assert drawings(out) == before + 1
+
+
+def test_drawings_take_a_percent_of_a_core_however_long_they_wait_for_it():
+    now, busy = [0.0], [0.0]
+
+    def spent() -> float:
+        """Each look at the clock of the thread finds 15 ms more of its time, and 300 ms gone meanwhile."""
+        busy[0] += 0.015
+        now[0] += 0.3
+        return busy[0]
+
+    out = console(terminal=True)
+    with LiveView(out, SMOLLM2_2G, clock=lambda: now[0], busy=spent) as view:
+        before = drawings(out)
+        for event in run_events(until_s=61):
+            now[0] += 0.1
+            view.handle(event)
+        drawn = drawings(out) - before
+    assert now[0] / 2.5 <= drawn <= 1 + now[0] / 1.5  # 15 ms are a percent of 1.5 s
+
+
+def test_another_width_draws_at_once_on_a_clear_screen():
+    out = console(terminal=True, width=120)
+    with LiveView(out, SMOLLM2_2G, clock=lambda: 0.0, busy=lambda: 0.0) as view:
+        for event in run_events(until_s=20):
+            view.handle(event)
+        before = len(out.file.getvalue())
+        view.handle(next(event for event in run_events(until_s=20) if isinstance(event, Sample)))
+        assert len(out.file.getvalue()) == before  # not due
+        out.width = 60
+        view.handle(next(event for event in run_events(until_s=20) if isinstance(event, Sample)))
+        drawn = out.file.getvalue()[before:]
+    assert "\x1b[2J\x1b[H" in drawn
+    assert drawings(out) >= 1
+    picture = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.partition("\x1b[2J\x1b[H")[2])
+    assert max(map(len, picture.splitlines())) <= 60
 
 
 def drawings(out: Console) -> int:
