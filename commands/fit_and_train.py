@@ -172,20 +172,21 @@ def _train(
     as_json: bool,
 ) -> Outcome:
     from ..planner.documents import run_document
-    from ..planner.events import Start
+    from ..planner.events import Start, read
     from ..planner.history import record_of, remember
     from ..report.live import view_for
     from ..report.run import run_table
     from ..report.summary import RunSummary
 
-    summary = RunSummary()
-    with view_for(console(stderr=True), chosen.estimate, quiet=quiet or as_json) as view:
+    past = list(read(folder.events)) if folder.events.is_file() else []
+    summary = RunSummary.from_events(past)
+    silent = quiet or as_json
+    with view_for(console(stderr=True), chosen.estimate, quiet=silent, past=past) as view:
 
         def on_event(event: Any) -> None:
-            if isinstance(event, Start):  # an attempt is held against its own plan
-                summary.peaks.clear()
-                summary.reached.clear()
             summary.add(event)
+            if isinstance(event, Start):  # an attempt is held against its own plan
+                view.plan(_as_it_was_run(folder, chosen).estimate)
             if not getattr(event, "exit_code", 0):  # a failure is told once, as an error
                 view.handle(event)
 

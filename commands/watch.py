@@ -34,6 +34,7 @@ def watch(run: Path | None, pid: int | None, as_json: bool) -> None:
 
 
 def _watch_run(run: Path) -> None:
+    from ..planner.events import Start
     from ..planner.record import read_record
     from ..report.live import view_for
     from ..trainer.run_folder import RunFolder
@@ -42,6 +43,8 @@ def _watch_run(run: Path) -> None:
     plan = read_record(run).plan
     with view_for(console(), plan.estimate if plan is not None else None) as view:
         for event in follow(RunFolder(run)):
+            if isinstance(event, Start) and (now := read_record(run).plan) is not None:
+                view.plan(now.estimate)
             view.handle(event)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..profiles.hardware import Budget, Hardware
@@ -12,6 +12,8 @@ from .recipe import Recipe
 PHASES = ("import", "load", "wrap", "first step", "steady step", "evaluation", "save")
 REHEARSAL = "rehearsal"
 """A phase of runs, not of plans: after wrapping, what REHEARSED will need is needed once, and undone."""
+RESUME = "resume"
+"""A phase of runs that are continued: before their first step the checkpoint is loaded."""
 REHEARSED = ("first step", "steady step", "evaluation", "save")
 
 COMPONENTS = (
@@ -111,6 +113,14 @@ class Estimate:
     def fits(self) -> bool:
         """Whether even the high estimate of every phase stays within the budget."""
         return self.holds(self.peak)
+
+
+def as_run(estimate: Estimate, seen: Collection[str]) -> tuple[PhaseEstimate, ...]:
+    """The phases that are planned for a run of which `seen` was seen: rehearsal and resuming where it has them."""
+    phases = with_rehearsal(estimate.phases) if REHEARSAL in seen else estimate.phases
+    resuming = [phase for phase in estimate.other_phases if phase.name == RESUME and RESUME in seen]
+    place = next((i for i, phase in enumerate(phases) if phase.name in REHEARSED), len(phases))
+    return (*phases[:place], *resuming, *phases[place:])
 
 
 def with_rehearsal(phases: Sequence[PhaseEstimate]) -> tuple[PhaseEstimate, ...]:

@@ -35,6 +35,13 @@ class Start:
     time: str
     """ISO 8601 wall-clock time."""
 
+    def continues(self, before: Start) -> bool:
+        """Whether this attempt has the plan and the limit of one before it."""
+        return (self.planned_peak_bytes, self.budget_bytes) == (
+            before.planned_peak_bytes,
+            before.budget_bytes,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..profiles.hardware import Gpu
-from .estimate import COMPONENTS, ByteRange, CudaBytes, Estimate, PhaseEstimate
+from .estimate import COMPONENTS, RESUME, ByteRange, CudaBytes, Estimate, PhaseEstimate
 from .estimating import Situation, is_mapped, shape_of
 from .footprint import Footprint
 from .merging import adapted_elements, copying_bytes, in_place_bytes, item_bytes
@@ -14,7 +14,7 @@ from .recipe import Recipe
 from .residuals import residuals
 from .tokens import round_up
 
-RESUME, IN_PLACE, INTO_A_COPY = "resume", "merge in place", "merge into a copy"
+IN_PLACE, INTO_A_COPY = "merge in place", "merge into a copy"
 _SEGMENT_BYTES = 2 * 2**20
 """What PyTorch's caching allocator rounds its segments to."""
 _Parts = dict[str, int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +30,27 @@ class RunContents:
 
     @property
     def start(self) -> Start | None:
-        """The first event."""
-        return next((event for event in self.events if isinstance(event, Start)), None)
+        """When it began, and what its last attempt was held to."""
+        starts: list[Start] = self.of(Start)
+        return replace(starts[-1], t_s=starts[0].t_s, time=starts[0].time) if starts else None
 
     @property
     def outcome(self) -> Outcome | None:
-        """The last end: a run that was continued has several."""
-        return next((event for event in reversed(self.events) if isinstance(event, Outcome)), None)
+        """The last end: a run that was continued has several, and none as yet while it goes on."""
+        last = next((event for event in reversed(self.events) if isinstance(event, Start | Outcome)), None)
+        return last if isinstance(last, Outcome) else None
 
     @property
     def peaks(self) -> Mapping[str, PhasePeak]:
-        """The highest peak of every phase that ended."""
+        """The highest peak of every phase that ended, of the attempts with the last plan."""
         found: dict[str, PhasePeak] = {}
+        start: Start | None = None
         for event in self.events:
-            if isinstance(event, PhasePeak):
+            if isinstance(event, Start):
+                if start is not None and not event.continues(start):
+                    found.clear()
+                start = event
+            elif isinstance(event, PhasePeak):
                 before = found.get(event.name, event)
                 found[event.name] = max(before, event, key=lambda peak: peak.measured_bytes)
         return found

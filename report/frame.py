@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.text import Text
 
-from ..planner.estimate import REHEARSAL, Estimate, with_rehearsal
+from ..planner.estimate import Estimate, as_run
 from ..planner.events import Start
 from ..profiles.units import format_size
 from .graph import MemoryGraph, legend
@@ -106,9 +106,7 @@ def _graph(summary: RunSummary, start: Start, width: int, rows: int) -> Iterator
 
 def _phases(summary: RunSummary, estimate: Estimate | None, width: int) -> tuple[RenderableType, int]:
     """Planned beside reached, phase by phase, and how many lines that takes."""
-    phases = estimate.phases if estimate else ()
-    if REHEARSAL in summary.reached:
-        phases = with_rehearsal(phases)
+    phases = as_run(estimate, {*summary.reached}) if estimate else ()
     planned = {phase.name: phase.peak for phase in phases}
     names = list(dict.fromkeys((*planned, *summary.reached)))
     if not names:

@@ -6,7 +6,7 @@ Every view takes the run's events as they come, between `__enter__` and `__exit_
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Protocol
 
@@ -28,6 +28,9 @@ _BUSY_SHARE = 0.01
 class View(Protocol):
     """What watches a run."""
 
+    def plan(self, estimate: Estimate) -> None:
+        """What is planned from now on: a run that recovers has another plan."""
+
     def handle(self, event: Event) -> None:
         """Take one event into account and show it."""
 
@@ -38,30 +41,37 @@ class View(Protocol):
     ) -> None: ...
 
 
-def view_for(console: Console, estimate: Estimate | None = None, *, quiet: bool = False) -> View:
-    """The view for this console: quiet if asked, live on a terminal that can redraw, else plain lines."""
+def view_for(
+    console: Console, estimate: Estimate | None = None, *, quiet: bool = False, past: Iterable[Event] = ()
+) -> View:
+    """The view for this console: quiet if asked, live on a terminal that can redraw, else plain lines.
+
+    `past` is what happened in a run before it was resumed.
+    """
     if quiet:
         return QuietView(console)
     if console.is_terminal and not console.is_dumb_terminal:
-        return LiveView(console, estimate)
+        return LiveView(console, estimate, past)
     return PlainView(console, estimate)
 
 
 class LiveView:
     """A picture of the run that redraws itself a few times a second; notes scroll by above it.
 
-    `estimate` gives the plan of every phase; without it only what was reached is shown.
+    `estimate` gives the plan of every phase; without it only what was reached is shown. `past` is part of the
+    picture from the start.
     """
 
     def __init__(
         self,
         console: Console,
         estimate: Estimate | None = None,
+        past: Iterable[Event] = (),
         *,
         clock: Callable[[], float] = time.monotonic,
         busy: Callable[[], float] = time.thread_time,
     ) -> None:
-        self.summary = RunSummary()
+        self.summary = RunSummary.from_events(past)
         self._estimate = estimate
         self._clock, self._busy = clock, busy
         self._due_s = float("-inf")
@@ -75,6 +85,10 @@ class LiveView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+
+    def plan(self, estimate: Estimate) -> None:
+        """What is planned from now on."""
+        self._estimate = estimate
 
     def handle(self, event: Event) -> None:
         """Take one event into account; draw if the last drawing is old enough for what it cost."""

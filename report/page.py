@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ..planner.estimate import REHEARSAL, REHEARSED
+from ..planner.estimate import REHEARSAL, REHEARSED, RESUME
 from ..planner.evaluation import evaluation_of
 from ..profiles.errors import LplanError
 from ..profiles.units import format_size, gib
@@ -74,6 +74,11 @@ def phase_rows(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     planned = {phase["name"]: phase["peak"] for phase in estimate["phases"]} if estimate else {}
     if REHEARSAL in measured and planned:
         planned = _with_rehearsal(planned)
+    if RESUME in measured and estimate:
+        resuming = {phase["name"]: phase["peak"] for phase in estimate.get("other_phases", ())}
+        planned = _before_the_steps(
+            planned, {name: peak for name, peak in resuming.items() if name == RESUME}
+        )
     for name in dict.fromkeys((*planned, *measured)):
         peak, plan = measured.get(name), planned.get(name)
         both = peak is not None and plan is not None
@@ -93,9 +98,15 @@ def _with_rehearsal(planned: Mapping[str, Mapping[str, Any]]) -> dict[str, Mappi
     highest = max(
         (planned[name] for name in REHEARSED if name in planned), key=lambda peak: peak["expected_bytes"]
     )
-    place = next(i for i, name in enumerate(planned) if name in REHEARSED)
+    return _before_the_steps(planned, {REHEARSAL: highest})
+
+
+def _before_the_steps(
+    planned: Mapping[str, Mapping[str, Any]], more: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    place = next((i for i, name in enumerate(planned) if name in REHEARSED), len(planned))
     rows = list(planned.items())
-    return dict([*rows[:place], (REHEARSAL, highest), *rows[place:]])
+    return dict([*rows[:place], *more.items(), *rows[place:]])
 
 
 def verdict(document: Mapping[str, Any]) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
-from ..planner.estimate import Estimate, with_rehearsal
+from ..planner.estimate import REHEARSAL, RESUME, ByteRange, Estimate, as_run
 from ..planner.events import Answer, Evaluation, Event, Metric, Note, Outcome, Phase, PhasePeak, Start
 from ..profiles.units import format_size, gib
 from .run import outcome_line
@@ -50,8 +50,9 @@ class PlainView:
 
     def __init__(self, console: Console, estimate: Estimate | None = None) -> None:
         self._console = console
-        phases = with_rehearsal(estimate.phases) if estimate else ()
-        self._planned = {phase.name: phase.peak for phase in phases}
+        self._planned: dict[str, ByteRange] = {}
+        if estimate is not None:
+            self.plan(estimate)
         self._summary = RunSummary()
         self._metric_s = float("-inf")
 
@@ -62,6 +63,10 @@ class PlainView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+    def plan(self, estimate: Estimate) -> None:
+        """What is planned from now on."""
+        self._planned = {phase.name: phase.peak for phase in as_run(estimate, (REHEARSAL, RESUME))}
 
     def handle(self, event: Event) -> None:
         """Print what the event is worth, if anything."""

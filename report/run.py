@@ -9,7 +9,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..planner.estimate import REHEARSAL, Estimate, PhaseEstimate, with_rehearsal
+from ..planner.estimate import Estimate, PhaseEstimate, as_run
 from ..planner.events import Outcome, PhasePeak
 from ..planner.plan import TimeEstimate
 from ..profiles.units import format_size, gib
@@ -52,8 +52,7 @@ def run_table(
         title = f": the largest {what} of every phase, in GiB"
         yield Text.assemble(("predicted against measured", STRONG), title)
         yield ""
-        rehearsed = REHEARSAL in measured or REHEARSAL in seen
-        phases = with_rehearsal(estimate.phases) if rehearsed else estimate.phases
+        phases = as_run(estimate, {*measured, *seen})
         rows = [_row(phase, measured.get(phase.name), seen) for phase in phases]
         yield _table(rows, options.max_width)
         yield Text(_footnote(estimate, measured), style=MUTED)
@@ -146,7 +145,8 @@ def _footnote(estimate: Estimate, measured: Mapping[str, PhasePeak]) -> str:
 
 def _training(summary: RunSummary, time: TimeEstimate | None) -> Iterator[str]:
     planned = f" of {summary.start.total_steps:,}" if summary.start else ""
-    yield f"{summary.steps:,}{planned} steps"
+    done = summary.metric.step if summary.metric is not None else 0
+    yield f"{done:,}{planned} steps"
     if summary.losses:
         yield f"loss {summary.losses[0]:.3f} at first, {summary.losses[-1]:.3f} at last"
     if summary.evaluation is not None:

@@ -101,7 +101,7 @@ class RunSummary:
         self.now_s = max(self.now_s, event.t_s)
         match event:
             case Start():
-                self.start = event
+                self._begin(event)
             case Phase():
                 self.phase = event.name
             case Sample():
@@ -116,6 +116,14 @@ class RunSummary:
                 self.outcome = event
             case Note() | Answer():
                 pass
+
+    def _begin(self, start: Start) -> None:
+        """An attempt has a pace and an end of its own, and what others reached with another plan is not its own."""
+        if self.start is not None and not start.continues(self.start):
+            self.peaks.clear()
+            self.reached.clear()
+        self.start, self.phase, self.outcome = start, None, None
+        self.recent = []
 
     def _add_sample(self, sample: Sample) -> None:
         self.sample = sample

@@ -136,7 +136,10 @@ def _killed_in_group(evidence: Evidence) -> _Finding | None:
 
 
 def _killed_for_the_machine(evidence: Evidence) -> _Finding | None:
+    """Only where nothing counted the worker's own kills: a control group counts those for the machine's sake too."""
     if evidence.exit_status != -signal.SIGKILL or evidence.stop or not evidence.machine_oom_kills:
+        return None
+    if evidence.limiter.startswith("cgroup"):
         return None
     return _machine_is_full(evidence, evidence.anonymous_bytes)
 

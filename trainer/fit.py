@@ -25,7 +25,7 @@ from .job import JOB, DeviceBudget, Job, TokenFile
 from .limit import ON_A_GPU, STRATEGIES
 from .prepare import Prepared
 from .recovery import TRIES, Recovery
-from .retry import Retry, RunFacts
+from .retry import Retry, RunFacts, Tell
 from .run_folder import RunFolder
 from .supervise import GRACE_S, supervise
 
@@ -146,8 +146,8 @@ def _verdict(folder: RunFolder) -> str | None:
 def _launch(recovery: Recovery, folder: RunFolder, on_event: Callable[[Event], object]) -> Outcome:
     plan = recovery.plan
 
-    def recover(outcome: Outcome) -> Retry | None:
-        smaller = recovery(outcome)
+    def recover(outcome: Outcome, tell: Tell) -> Retry | None:
+        smaller = recovery(outcome, tell)
         return _retry(smaller, "goes on from the last checkpoint with") if smaller is not None else None
 
     def adjust(peak: PhasePeak) -> Retry | None:

@@ -21,6 +21,7 @@ from ..profiles.hardware import Budget, Limit
 from ..profiles.units import format_size
 from .data.encoding import token_lengths
 from .job import Job, TokenFile
+from .retry import Tell
 from .run_folder import RunFolder
 
 TRIES = 3
@@ -59,8 +60,11 @@ class Recovery:
                 hint="plan anew: a larger --ram, a smaller model, or shorter sequences",
             )
 
-    def __call__(self, outcome: Outcome) -> Plan | None:
-        """The next plan, written down for the worker; None if the run ends as it did."""
+    def __call__(self, outcome: Outcome, tell: Tell) -> Plan | None:
+        """The next plan, written down for the worker; None if the run ends as it did.
+
+        `tell` hears before one is sought: where graphs are traced for it, that takes a while.
+        """
         self._tries -= 1
         told = {
             "verdict": outcome.verdict,
@@ -71,6 +75,7 @@ class Recovery:
         if outcome.verdict != "out-of-memory" or self._tries <= 0:
             return None
         self._keep_to(outcome.had_bytes)
+        tell("out of memory: a plan that needs less is sought")
         return self._smaller()
 
     def rehearsed(self, peak: PhasePeak) -> Plan | None:

@@ -34,7 +34,9 @@ class Retry:
     text: str
 
 
-Recover: TypeAlias = Callable[[Outcome], "Retry | None"]
+Tell: TypeAlias = Callable[[str], object]
+"""Says what is going on."""
+Recover: TypeAlias = Callable[[Outcome, Tell], "Retry | None"]
 """What comes after a run has ended so; None if that is its end."""
 Adjust: TypeAlias = Callable[[PhasePeak], "Retry | None"]
 """What a better start would be, after a rehearsal that needed so much; None if the run goes on as it is."""

@@ -65,7 +65,7 @@ def _recovered(recover: Recover, outcome: Outcome, record: Recorder) -> Retry | 
     """What comes next, unless the user wants it to end: then it has ended as it did."""
     try:
         with Interrupts(lambda: None, patience=1):
-            return recover(outcome)
+            return recover(outcome, lambda text: record(Note(t_s=outcome.t_s, text=text)))
     except KeyboardInterrupt:
         record(Note(t_s=outcome.t_s, text="stopped while a smaller plan was sought"))
         return None

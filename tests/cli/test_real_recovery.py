@@ -1,20 +1,16 @@
 """Workers that really die for memory, and runs that end all the same: the same losses as undisturbed."""
 
 import json
-import os
-import threading
-import time
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 from command_line import CONFIG, make_model, write_csv
+from recovered import MIB, losses, lower_the_limit, require_lowered, require_recovered, somebody
 
 from lplan.planner.documents import read_plan, write_plan
-from lplan.planner.events import Metric, Note, Outcome, Start, read
+from lplan.planner.events import read
 from lplan.profiles.cgroup import writable_memory_group
 
-MIB = 2**20
 STEPS = 4
 VOCABULARY = 16_000
 """8 sequences of 256 tokens have logits of 125 MiB, several times over: most of what a micro batch needs."""
@@ -77,25 +73,6 @@ def undisturbed(_known, train):
     return _known
 
 
-def losses(events):
-    return {event.step: event.loss for event in events if isinstance(event, Metric)}
-
-
-def require_recovered(events, folder, expected):
-    """Killed once by what holds it, then to its end with the same samples, from a smaller plan with its time."""
-    history = json.loads((folder / "attempts.json").read_text())["attempts"]
-    assert [attempt["verdict"] for attempt in history] == ["out-of-memory", "done"]
-    recipes = [attempt["recipe"] for attempt in history]
-    assert recipes[0] != recipes[1]
-    assert [r["batch_size"] * r["accumulation"] for r in recipes] == [8, 8]
-    assert read_plan(folder / "plan.json").time.step_s > 0
-    found = losses(events)
-    assert list(found) == list(range(1, STEPS + 1))
-    assert found == pytest.approx(expected, rel=1e-4)
-    assert len([event for event in events if isinstance(event, Start)]) == 2
-    return history[0]
-
-
 def promising_too_little(path, budget_bytes):
     """The plan of a file, changed by hand to fit a budget that its run does not."""
     plan = read_plan(path)
@@ -128,39 +105,16 @@ def test_a_rehearsal_that_dies_for_memory_gives_way_to_a_smaller_plan(
     promising_too_little(path, 620 * MIB)
     result, events = train("run", "--plan", path)
     assert result.status == 0, result.err
-    died = require_recovered(events, tmp_path / "run", undisturbed)
+    died = require_recovered(events, tmp_path / "run", undisturbed, effective_batch=8)
     assert died["phase"] == "rehearsal"
 
 
 @pytest.mark.skipif(writable_memory_group() is None, reason="no control group is writable here")
 def test_a_limit_that_is_lowered_while_running(train, undisturbed, tmp_path):
     events_file = tmp_path / "run" / "events.jsonl"
-
-    def lower():
-        """Somebody who finds the run too large, once two of its steps are done."""
-        parent = writable_memory_group()
-        limit = {1: "memory.limit_in_bytes", 2: "memory.max"}[parent.version]
-        deadline_s = time.monotonic() + 120
-        while time.monotonic() < deadline_s:
-            if events_file.is_file() and 2 in losses(read(events_file)):
-                for group in parent.path.glob(f"lplan-{os.getpid()}-*"):
-                    with suppress(OSError):
-                        (group / limit).write_text(str(520 * MIB))
-                        return
-            time.sleep(0.01)
-
-    somebody = threading.Thread(target=lower)
-    somebody.start()
-    result, events = train("run", *LARGE, "--ram", "3G", "--no-rehearsal", "--checkpoint-steps", "1")
-    somebody.join()
+    with somebody(lambda: lower_the_limit(520 * MIB), events_file, after_step=2):
+        result, events = train("run", *LARGE, "--ram", "3G", "--no-rehearsal", "--checkpoint-steps", "1")
     assert result.status == 0, result.err
-    died = require_recovered(events, tmp_path / "run", undisturbed)
-    assert died["had_bytes"] == 520 * MIB
-    assert "somebody lowered its limit" in died["explanation"]
+    died = require_recovered(events, tmp_path / "run", undisturbed, effective_batch=8)
     assert died["step"] >= 2
-    assert [event.budget_bytes for event in events if isinstance(event, Start)][1] == 520 * MIB
-    (goes_on,) = [
-        e.text for e in events if isinstance(e, Note) and "goes on from the last checkpoint" in e.text
-    ]
-    assert "killed by the kernel" in goes_on
-    assert [event.verdict for event in events if isinstance(event, Outcome)] == ["done"]
+    require_lowered(events, died, 520 * MIB)

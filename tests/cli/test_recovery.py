@@ -9,7 +9,8 @@ from lplan.planner.events import Note, Start, read
 from lplan.trainer import fit
 
 DIES = ("phase=import", "phase=steady step", "step=1", "say=MemoryError", "exit=1")
-ENDS = ("phase=steady step", "step=2", "step=3")
+ENDS = ("phase=steady step", "step=2", "step=3", "sleep=0.3")
+"""Long enough in the phase for a sample of it."""
 
 
 @pytest.fixture
@@ -50,7 +51,9 @@ def test_it_goes_on_smaller_with_the_same_samples(lplan, model, data, tmp_path, 
     assert [attempt["verdict"] for attempt in history] == ["out-of-memory", "done"]
     assert (history[0]["phase"], history[0]["step"]) == ("steady step", 1)
     events = list(read(tmp_path / "run" / "events.jsonl"))
-    assert any("goes on from the last checkpoint" in e.text for e in events if isinstance(e, Note))
+    sought, goes_on = [e.text for e in events if isinstance(e, Note)][-2:]
+    assert sought == "out of memory: a plan that needs less is sought"
+    assert "goes on from the last checkpoint" in goes_on
     assert len([e for e in events if isinstance(e, Start)]) == 2
 
 

@@ -93,12 +93,12 @@ def test_the_page_asks_nothing_of_a_network(tmp_path: Path) -> None:
 
 
 def test_what_a_run_says_is_never_markup(tmp_path: Path) -> None:
-    start = next(event for event in samples.run_events() if isinstance(event, Start))
-    path = folder(tmp_path / "run", Note(t_s=93.0, text=HOSTILE), ASKED, replace(start, model=HOSTILE))
+    path = folder(tmp_path / "run", Note(t_s=93.0, text=HOSTILE), ASKED)
     record = read_record(path)
     answer = SampleAnswer(request=HOSTILE, wanted=HOSTILE, after=HOSTILE, before=HOSTILE)
     evaluated = replace(EVALUATED, model=HOSTILE, task=HOSTILE, samples=(answer,)).document()
-    record = replace(record, events=tuple(reversed(record.events)), evaluation=evaluated)
+    events = (replace(e, model=HOSTILE) if isinstance(e, Start) else e for e in record.events)
+    record = replace(record, events=tuple(events), evaluation=evaluated)
     document = record_document(record)
     read = Reader(page(document))
     assert read.text.count(HOSTILE) >= 9

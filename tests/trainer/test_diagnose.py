@@ -152,6 +152,13 @@ CASES = [
         "the machine, or a container",
     ),
     (
+        "kill -9, while another program was killed for memory in its own group",
+        replace(DONE, exit_status=-9, limiter="cgroup-v1", limiter_peak_bytes=GIB, machine_oom_kills=2),
+        "failed",
+        1,
+        "killed from outside (SIGKILL), and not by the kernel for memory",
+    ),
+    (
         "another program was killed for memory meanwhile",
         replace(FAILED, machine_oom_kills=1, log_tail=PLAIN),
         "failed",
