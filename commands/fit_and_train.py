@@ -100,9 +100,9 @@ def fit_and_train(
             "report_to": report_to,
             "grow": grow or None,
         }
-        rate = asked.pop("learning_rate")
+        rate, ram = asked.pop("learning_rate"), asked.pop("ram")
         _require_alone("--resume", {**asked, **others})
-        chosen, folder = resumable(resume)
+        chosen, folder = resumable(resume, ram)
         go_on = partial(resume_run, chosen, folder, tries=tries, learning_rate=rate)
         outcome = _train(chosen, folder, go_on, quiet=quiet, as_json=as_json)
         _raise_failure(outcome, folder)

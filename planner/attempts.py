@@ -14,6 +14,7 @@ class Attempt:
 
     t_s: float
     planned_peak_bytes: int
+    budget_bytes: int
     measured_peak_bytes: int | None
     """None where it ended before it was measured."""
     first_step: int | None
@@ -38,6 +39,7 @@ def attempts_of(events: Iterable[Event]) -> tuple[Attempt, ...]:
             Attempt(
                 t_s=start.t_s,
                 planned_peak_bytes=start.planned_peak_bytes,
+                budget_bytes=start.budget_bytes,
                 measured_peak_bytes=max(used, default=None),
                 first_step=min(steps, default=None),
                 last_step=max(steps, default=None),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..profiles.budget import decide_budget
-from ..profiles.errors import DoesNotFitError, LplanError
+from ..profiles.errors import DoesNotFitError, LplanError, UsageError
 from ..profiles.hardware import Budget
 from ..profiles.machine import this_machine
 from ..profiles.model import ModelProfile
@@ -24,14 +24,29 @@ def require_unchanged(plan: Plan, model: ModelProfile, data: DataReference) -> P
     return replace(plan, data=data, estimate=replace(plan.estimate, model=model))
 
 
-def require_memory(plan: Plan) -> None:
-    """Raises DoesNotFitError for a plan beyond its own budget, or beyond this machine's own limits."""
+def within(plan: Plan, ram_bytes: int) -> Plan:
+    """The plan held to so much of this machine's memory. Raises UsageError for a plan for a GPU."""
+    if plan.recipe.device != "cpu":
+        raise UsageError("--ram does not go with a run on a GPU", hint="leave it out")
+    budget = decide_budget(replace(this_machine(), device="cpu"), ram_bytes=ram_bytes, for_run=True)
+    return replace(plan, estimate=replace(plan.estimate, budget=budget))
+
+
+def require_memory(plan: Plan, *, known_to_be_tight: bool = False) -> None:
+    """Raises DoesNotFitError for a plan beyond its own budget, or beyond this machine's own limits.
+
+    One that is `known_to_be_tight` may be beyond its own budget: nothing that needs less is known.
+    """
     estimate = plan.estimate
-    if not estimate.fits:
-        raise DoesNotFitError("the plan does not fit its own budget", hint="plan again with a larger --ram")
+    if not estimate.fits and not known_to_be_tight:
+        raise DoesNotFitError(
+            f"the plan needs {format_size(estimate.peak.required_bytes)} and does not fit its own budget of "
+            f"{format_size(estimate.budget.budget_bytes)}",
+            hint="say a larger --ram",
+        )
     require_packages(plan.recipe)
     here = _budget_here(estimate.budget)
-    if estimate.peak.required_bytes > here.budget_bytes:
+    if estimate.fits and estimate.peak.required_bytes > here.budget_bytes:
         raise DoesNotFitError(
             f"the plan needs {format_size(estimate.peak.required_bytes)} here, but {here.reason}",
             hint="plan again on this machine",

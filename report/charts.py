@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..profiles.units import GIB, gib
 from .wording import duration
@@ -40,6 +40,10 @@ def _file_backed(sample: Mapping[str, Any]) -> int:
     return int(sample["file_bytes"]) if sample.get("device_bytes") is None else 0
 
 
+Stretch: TypeAlias = tuple[float, float, int]
+"""From and until when, in seconds, so many bytes were planned or allowed."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemorySeries:
     """Memory over time, (seconds, bytes): all that is used, of it what is file-backed, and nothing."""
@@ -47,28 +51,45 @@ class MemorySeries:
     total: tuple[tuple[float, int], ...]
     below: tuple[tuple[float, int], ...]
     floor: tuple[tuple[float, int], ...]
-    lines: Mapping[str, int]
-    """The planned peak and the limit, where they are near enough to be drawn."""
+    lines: Mapping[str, tuple[Stretch, ...]]
+    """The planned peak and the limit of each attempt, where they are near enough to be drawn."""
     end_s: float
     top_bytes: float
 
 
 def series_of(document: Mapping[str, Any]) -> MemorySeries | None:
     """What a drawing of memory shows; None with fewer than two samples."""
-    samples, start = document["samples"], document["start"]
+    samples = document["samples"]
     if len(samples) < 2:
         return None
-    lines = {"plan": start["planned_peak_bytes"], "limit": start["budget_bytes"]} if start else {}
-    seen = max(map(used_of, samples))
-    near = {name: size for name, size in lines.items() if size <= _OFF_SCALE * seen}
+    seen, end_s = max(map(used_of, samples)), samples[-1]["t_s"] or 1.0
+    held = {
+        name: tuple(_stretches(document["attempts"], field, end_s, _OFF_SCALE * seen))
+        for name, field in (("plan", "planned_peak_bytes"), ("limit", "budget_bytes"))
+    }
+    lines = {name: stretches for name, stretches in held.items() if stretches}
+    sizes = [size for stretches in lines.values() for _, _, size in stretches]
     return MemorySeries(
         total=tuple((sample["t_s"], used_of(sample)) for sample in samples),
         below=tuple((sample["t_s"], _file_backed(sample)) for sample in samples),
         floor=tuple((sample["t_s"], 0) for sample in samples),
-        lines=near,
-        end_s=samples[-1]["t_s"] or 1.0,
-        top_bytes=1.06 * max([seen, *near.values()]) or 1.0,
+        lines=lines,
+        end_s=end_s,
+        top_bytes=1.06 * max([seen, *sizes]) or 1.0,
     )
+
+
+def _stretches(
+    attempts: Sequence[Mapping[str, Any]], field: str, end_s: float, most_bytes: float
+) -> Iterator[Stretch]:
+    """From each attempt to the next that differs."""
+    begins = [(min(attempt["t_s"], end_s), attempt[field]) for attempt in attempts]
+    changes = [
+        one for one, before in zip(begins, [None, *begins], strict=False) if not before or one[1] != before[1]
+    ]
+    for (begin_s, size), (until_s, _) in pairwise([*changes, (end_s, 0)]):
+        if size <= most_bytes:
+            yield begin_s, until_s, size
 
 
 def memory_chart(document: Mapping[str, Any]) -> str:
@@ -83,9 +104,10 @@ def memory_chart(document: Mapping[str, Any]) -> str:
         f'<path class="file" d="{scale.area(series.below, series.floor)}"/>',
         *_phases(scale, document["phases"]),
     ]
-    for name, size in series.lines.items():
-        y = scale.y(size)
-        parts.append(f'<line class="{name}" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+    for name, stretches in series.lines.items():
+        for begin_s, until_s, size in stretches:
+            left, right, y = scale.x(begin_s), scale.x(until_s), scale.y(size)
+            parts.append(f'<line class="{name}" x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
     return _svg("memory", "memory over time in GiB, with the planned peak and the limit", parts)
 
 

@@ -59,7 +59,7 @@ def _key(series: MemorySeries) -> Iterator[Box | Line | Label]:
         x += 36 + _LETTER * len(text)
     for name in series.lines:
         text, colour = _LINES[name]
-        text = f"{text} {gib(series.lines[name])} GiB"
+        text = f"{text} {gib(series.lines[name][-1][2])} GiB"
         yield Line(x1=x, y1=57, x2=x + 18, y2=57, colour=colour, dashed=name == "plan")
         yield Label(x=x + 24, y=57, text=text, colour="muted", size=12)
         x += 40 + _LETTER * len(text)
@@ -89,6 +89,7 @@ def _phases(series: MemorySeries, document: Mapping[str, Any]) -> Iterator[Line 
 
 
 def _lines(series: MemorySeries) -> Iterator[Line]:
-    for name, size in series.lines.items():
-        y = _y(series, size)
-        yield Line(x1=_LEFT, y1=y, x2=WIDTH - _RIGHT, y2=y, colour=_LINES[name][1], dashed=name == "plan")
+    for name, stretches in series.lines.items():
+        for begin_s, until_s, size in stretches:
+            y, left, right = _y(series, size), _x(series, begin_s), _x(series, until_s)
+            yield Line(x1=left, y1=y, x2=right, y2=y, colour=_LINES[name][1], dashed=name == "plan")

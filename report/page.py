@@ -135,13 +135,15 @@ def _sections(document: Mapping[str, Any]) -> Iterator[str]:
         yield _section("Tokens a second", curve)
     plan = document["plan"]
     if plan and plan["decisions"]:
-        yield _section("Decisions", _table([_decision(decision) for decision in plan["decisions"]]))
+        rows = [_decision(decision) for decision in plan["decisions"]]
+        yield _section("Decisions", _table(rows, stacks=True))
     if document["evaluation"]:
         yield _section("Evaluation", _evaluation(document["evaluation"]))
     if document["answers"]:
-        yield _section("Answers, epoch by epoch", _table([_answer(answer) for answer in document["answers"]]))
+        rows = [_answer(answer) for answer in document["answers"]]
+        yield _section("Answers, epoch by epoch", _table(rows, stacks=True))
     if len(document["attempts"]) > 1:
-        yield _section("Attempts, GiB", _table(list(attempt_rows(document))))
+        yield _section("Attempts, GiB", _table(list(attempt_rows(document)), stacks=True))
     if document["notes"]:
         rows = [{"at": clock(note["t_s"]), "what happened": note["text"]} for note in document["notes"]]
         yield _section("History", _table(rows))
@@ -258,18 +260,27 @@ def _evaluation(evaluation: Mapping[str, Any]) -> str:
         for one in told
     ]
     key = '<p class="muted small">in brackets: 95 % intervals</p>'
-    return _table(rows) + key + (f"<h3>Sample answers</h3>{_table(answers)}" if answers else "")
+    return _table(rows) + key + (f"<h3>Sample answers</h3>{_table(answers, stacks=True)}" if answers else "")
 
 
-def _table(rows: Sequence[Mapping[str, str]]) -> str:
+def _table(rows: Sequence[Mapping[str, str]], *, stacks: bool = False) -> str:
+    """Rows under their heads; one that `stacks` sets its cells under each other on a phone."""
     if not rows:
         return '<p class="muted">nothing was recorded</p>'
     heads = "".join(f'<th scope="col"{_align(head)}>{escape(head)}</th>' for head in rows[0])
     body = "".join(
-        "<tr>" + "".join(f"<td{_align(head)}>{escape(text)}</td>" for head, text in row.items()) + "</tr>"
+        "<tr>" + "".join(_cell(head, text, named=stacks) for head, text in row.items()) + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    kind = ' class="stack"' if stacks else ""
+    return (
+        f'<div class="scroll"><table{kind}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _cell(head: str, text: str, *, named: bool) -> str:
+    name = f' data-head="{escape(head, quote=True)}"' if named else ""
+    return f"<td{_align(head)}{name}>{escape(text)}</td>"
 
 
 def _align(head: str) -> str:

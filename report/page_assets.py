@@ -38,7 +38,13 @@ th{color:var(--muted);font-weight:500}.n{text-align:right;white-space:nowrap}
 svg{display:block;width:100%;height:auto}
 .key{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:.875rem;color:var(--muted)}
 .key i{display:inline-block;width:14px;height:10px;border-radius:2px;margin-right:6px}
-@media(max-width:520px){td:not(.n){min-width:6.5em;max-width:14em;overflow-wrap:anywhere}}
+@media(max-width:520px){table{font-size:.8rem}th,td{padding-right:7px}
+td:not(.n){min-width:6.2em;max-width:14em;overflow-wrap:anywhere}
+.stack{font-size:.925rem}.stack thead{display:none}
+.stack tr{display:block;padding:8px 0;border-bottom:1px solid var(--line)}
+.stack td{display:block;border:0;padding:1px 0;max-width:none;text-align:left;white-space:normal}
+.stack td:empty{display:none}.stack td:first-child{font-weight:600}
+.stack td::before{content:attr(data-head) ": ";color:var(--muted);font-weight:400}}
 #at{min-height:1.5em}details summary{cursor:pointer}
 """
 )

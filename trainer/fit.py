@@ -18,13 +18,13 @@ from ..planner.estimating import is_mapped
 from ..planner.events import Event, Outcome, PhasePeak, read
 from ..planner.plan import Plan
 from ..planner.recipe import Device, Recipe
-from ..planner.replay import require_memory
+from ..planner.replay import require_memory, within
 from ..profiles.errors import LplanError, UsageError
 from .evaluation.of_run import prepare_short
 from .job import JOB, DeviceBudget, Job, TokenFile
 from .limit import ON_A_GPU, STRATEGIES
 from .prepare import Prepared
-from .recovery import TRIES, Recovery
+from .recovery import ATTEMPTS, TRIES, Recovery
 from .retry import Retry, RunFacts, Tell
 from .run_folder import RunFolder
 from .supervise import GRACE_S, supervise
@@ -95,9 +95,10 @@ def run_plan(
     return _launch(Recovery(plan, folder, tries, given), folder, on_event)
 
 
-def resumable(path: Path) -> tuple[Plan, RunFolder]:
-    """The plan of a run that has begun and is not done.
+def resumable(path: Path, ram_bytes: int | None = None) -> tuple[Plan, RunFolder]:
+    """The plan of a run that has begun and is not done; within `ram_bytes` from now on, if they are given.
 
+    A plan that was made after a death for memory, because nothing needs less, may go on beyond its own budget.
     Raises UsageError where there is none, LplanError or DoesNotFitError for one that cannot go on here.
     """
     folder = RunFolder(path)
@@ -109,7 +110,9 @@ def resumable(path: Path) -> tuple[Plan, RunFolder]:
     location = plan.estimate.model.location
     if plan.recipe.init != "random" and isinstance(location, Path) and not location.exists():
         raise LplanError(f"the model folder {location} is gone", hint="put it back: the run goes on from it")
-    require_memory(plan)
+    if ram_bytes is not None:
+        plan = within(plan, ram_bytes)
+    require_memory(plan, known_to_be_tight=ram_bytes is None and (path / ATTEMPTS).is_file())
     return plan, folder
 
 
@@ -127,8 +130,8 @@ def resume_run(
     """
     if learning_rate is not None:
         plan = replace(plan, schedule=replace(plan.schedule, learning_rate=learning_rate))
-        write_plan(plan, folder.plan)
         replace(Job.read(folder.path), schedule=plan.schedule).write(folder.path)
+    write_plan(plan, folder.plan)
     recovery = Recovery(plan, folder, tries)
     recovery.begin()
     return _launch(recovery, folder, on_event)

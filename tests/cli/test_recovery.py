@@ -1,10 +1,12 @@
 """A worker that dies for memory is started again, smaller; one that dies of something else is not."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from supervision import fake
 
+from lplan.planner.documents import read_plan, write_plan
 from lplan.planner.events import Note, Start, read
 from lplan.trainer import fit
 
@@ -73,6 +75,35 @@ def test_what_failed_before_a_resume_does_not_come_back(lplan, model, data, tmp_
     assert len(recipes) == len(set(recipes)) == 2
     history = json.loads((tmp_path / "run" / "attempts.json").read_text())["attempts"]
     assert [attempt["verdict"] for attempt in history] == ["out-of-memory", "done"]
+
+
+def test_a_run_whose_limit_was_lowered_is_resumed_within_more(lplan, model, data, tmp_path, attempts):
+    """Its last plan is beyond its last budget, for nothing needs less: a plain resume takes it, --ram lifts it."""
+    attempts["verbs"] = [("phase=steady step", "step=1", "exit=1"), ENDS]
+    assert run(lplan, model, data, tmp_path).status == 1
+    path = tmp_path / "run" / "plan.json"
+    plan = read_plan(path)
+    lowered = replace(plan.estimate.budget, budget_bytes=plan.estimate.peak.required_bytes - 2**20)
+    write_plan(replace(plan, estimate=replace(plan.estimate, budget=lowered)), path)
+    status, hint = lplan("fit-and-train", "--resume", tmp_path / "run", "--ram", "100M").refused(3)
+    assert "does not fit its own budget of 100.0 MiB" in status
+    assert "--ram" in hint
+    result = lplan("fit-and-train", "--resume", tmp_path / "run", "--ram", "3G")
+    assert result.status == 0, result.err
+    starts = [e for e in read(tmp_path / "run" / "events.jsonl") if isinstance(e, Start)]
+    assert [start.budget_bytes for start in starts] == [2 * 2**30, 3 * 2**30]
+    assert read_plan(path).estimate.budget.budget_bytes == 3 * 2**30
+
+
+def test_a_tight_plan_is_resumed_as_it_is(lplan, model, data, tmp_path, attempts):
+    attempts["verbs"] = [("phase=steady step", "step=1", "exit=1"), ENDS]
+    assert run(lplan, model, data, tmp_path).status == 1
+    path = tmp_path / "run" / "plan.json"
+    plan = read_plan(path)
+    lowered = replace(plan.estimate.budget, budget_bytes=plan.estimate.peak.required_bytes - 2**20)
+    write_plan(replace(plan, estimate=replace(plan.estimate, budget=lowered)), path)
+    result = lplan("fit-and-train", "--resume", tmp_path / "run")
+    assert result.status == 0, result.err
 
 
 def test_when_no_plan_needs_less_a_resume_says_so(lplan, model, data, tmp_path, attempts):

@@ -390,4 +390,7 @@ def test_a_plan_beyond_its_own_budget_is_not_run(planned):
     budget = replace(planned.estimate.budget, budget_bytes=100 * MIB)
     with pytest.raises(DoesNotFitError, match="does not fit its own budget"):
         require_memory(replace(planned, estimate=replace(planned.estimate, budget=budget)))
+    require_memory(
+        replace(planned, estimate=replace(planned.estimate, budget=budget)), known_to_be_tight=True
+    )
     assert planned.estimate.budget.budget_bytes == 8 * GIB

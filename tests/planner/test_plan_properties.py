@@ -109,7 +109,7 @@ def test_a_plan_fits_by_its_own_estimate_or_says_by_how_much_it_does_not(task):
     if needed <= task.situation.budget.budget_bytes:
         require_memory(plan)
     else:
-        with pytest.raises(DoesNotFitError, match="does not fit its own budget"):
+        with pytest.raises(DoesNotFitError, match="does not fit its own budget of"):
             require_memory(plan)
 
 
