@@ -182,10 +182,18 @@ def _parent_killed(folder: Path) -> Run:
     parent.wait()
     gone = _until(lambda: start_of(worker) is None, 20)
     told = "the worker left with its parent" if gone else "the worker lingers"
+    if _groups_of(parent.pid):
+        told = "the control group lingers"
     end = Outcome(
         t_s=0, verdict="interrupted", explanation=told, hint=None, exit_code=1, phase=None, step=None
     )
     return Run(end, RunFolder(folder), list(read(events)))
+
+
+def _groups_of(pid: int) -> list[Path]:
+    """Groups that the run of a process has left, which the next run would have to remove."""
+    around = writable_memory_group()
+    return list(around.path.glob(f"lplan-{pid}-*")) if around is not None and around.version == 1 else []
 
 
 def _until(condition: Callable[[], object], seconds: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,7 +44,10 @@ def _explain_run(run: Path, *, as_json: bool) -> None:
         print_json({"schema": "lplan.why/1", **kept})
         return
     out = console()
-    out.print(outcome_line(record.outcome), soft_wrap=True)
+    if record.outcome is None:
+        out.print(_without_end(run), markup=False, soft_wrap=True)
+    else:
+        out.print(outcome_line(record.outcome), soft_wrap=True)
     if record.outcome is not None and record.outcome.evidence:
         out.print(f"evidence: {record.outcome.evidence}", markup=False, soft_wrap=True)
     for name, value in headline(record_document(record)):
@@ -55,6 +59,19 @@ def _explain_run(run: Path, *, as_json: bool) -> None:
             if planned is not None and peak.measured_bytes > planned.high_bytes:
                 above = f"{format_size(peak.measured_bytes)}, at most {format_size(planned.high_bytes)} was planned"
                 out.print(f"above plan: {peak.name} reached {above}", soft_wrap=True)
+
+
+def _without_end(run: Path) -> str:
+    from ..trainer.run_folder import RunFolder
+    from ..trainer.watch import is_going_on
+
+    with suppress(LplanError):  # a folder that can only be read is nobody's
+        if is_going_on(RunFolder(run)):
+            return f"the run is still going: see `lplan watch {run}`"
+    return (
+        "no end recorded: lplan itself was killed, or its machine stopped, and nobody was left to tell; "
+        f"continue with `lplan fit-and-train --resume {run}`"
+    )
 
 
 def _explain_log(log: Path, *, as_json: bool) -> None:

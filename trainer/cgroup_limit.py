@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..planner.events import Sample
-from ..profiles.cgroup import ParentGroup, Version
+from ..profiles.cgroup import ROOT, ParentGroup, Version, memory_groups
 from .process_tree import kill_until_gone, start_of
 
 _NAME = re.compile(r"lplan-(?P<pid>\d+)-(?P<start>\d+)\.\d+")
@@ -133,12 +133,28 @@ class ControlGroup:
                 (self.path / name).write_text(str(self.limit_bytes if value is None else value))
 
 
+def leave_orphaned(root: Path = ROOT) -> None:
+    """Take this process out of its group and remove that, if the run that made it is gone.
+
+    Version 2 lets no process into the group above, which has limited children: there the next run sweeps.
+    """
+    for group in memory_groups(root)[:1]:
+        if _is_orphaned(group.path):
+            with suppress(OSError):
+                (group.path.parent / "cgroup.procs").write_text(str(os.getpid()))
+                group.path.rmdir()
+
+
 def sweep(parent: ParentGroup) -> None:
     """Remove groups whose run was killed before it could; its worker, if it lingers, goes with it."""
     for path in parent.path.glob("lplan-*"):
-        name = _NAME.fullmatch(path.name)
-        if name is not None and start_of(int(name["pid"])) != int(name["start"]):
+        if _is_orphaned(path):
             _remove(ControlGroup(parent.version, path, 0))
+
+
+def _is_orphaned(path: Path) -> bool:
+    name = _NAME.fullmatch(path.name)
+    return name is not None and start_of(int(name["pid"])) != int(name["start"])
 
 
 def _remove(group: ControlGroup) -> None:

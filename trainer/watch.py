@@ -33,10 +33,10 @@ def follow(folder: RunFolder, *, poll_s: float = _POLL_S) -> Iterator[Event]:
             if ended or not is_written:
                 return
             time.sleep(poll_s)
-            is_written = _is_written(folder)  # asked before the last look, which then misses nothing
+            is_written = is_going_on(folder)  # asked before the last look, which then misses nothing
 
 
-def _is_written(folder: RunFolder) -> bool:
+def is_going_on(folder: RunFolder) -> bool:
     """Whether a supervisor holds the run's lock."""
     try:
         with folder.lock():

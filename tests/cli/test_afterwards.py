@@ -11,6 +11,7 @@ import pytest
 from command_line import CommandLine
 
 from lplan.planner.events import SCHEMA, Outcome, Start, to_line
+from lplan.trainer.run_folder import RunFolder
 
 LOG = (
     "CUDA out of memory. Tried to allocate 496.00 MiB. GPU 0 has a total capacity of 14.75 GiB of which 235.06 MiB is "
@@ -97,3 +98,13 @@ def test_what_is_not_there_is_refused_in_one_line(lplan: CommandLine, words: tup
     error, hint = lplan(*words).refused(2)
     assert error
     assert hint
+
+
+def test_why_tells_a_run_that_goes_on_from_one_whose_lplan_was_killed(lplan: CommandLine, run: Path) -> None:
+    (run / "events.jsonl").write_text((run / "events.jsonl").read_text("utf-8").splitlines(True)[0], "utf-8")
+    killed = lplan("why", str(run))
+    assert killed.status == 0
+    assert f"continue with `lplan fit-and-train --resume {run}`" in killed.out
+    with RunFolder(run).lock():
+        going = lplan("why", str(run))
+    assert going.out.startswith(f"the run is still going: see `lplan watch {run}`")
