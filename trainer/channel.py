@@ -7,6 +7,7 @@ worker runs alone and every method here does nothing.
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import signal
@@ -27,6 +28,7 @@ from ..planner.events import (
     to_line,
 )
 from ..profiles.secrets import redacted
+from .cgroup_limit import leave_orphaned
 from .process_tree import reset_high_water, usage_of
 
 EVENTS_FD = "LPLAN_EVENTS_FD"
@@ -182,5 +184,6 @@ class Channel:
 
     def _leave(self) -> None:
         self._fd = None
+        atexit.register(leave_orphaned)
         signal.alarm(ORPHAN_GRACE_S)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -15,7 +15,6 @@ from typing import Any
 
 from ..profiles.errors import LplanError
 from ..profiles.secrets import redacted
-from .cgroup_limit import leave_orphaned
 from .channel import Channel
 from .checkpoints import list_checkpoints, newest_good
 from .health import DivergedError, NothingLearnedError
@@ -38,8 +37,6 @@ def main(argv: list[str]) -> int:
         repeats = True if isinstance(error, NothingLearnedError) else None
         channel.failure(str(error), hint=_hint(error, folder), exit_code=error.exit_code, repeats=repeats)
         return error.exit_code
-    finally:
-        leave_orphaned()
     if stop_asked:
         channel.left()
     return 0
