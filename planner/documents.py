@@ -69,9 +69,20 @@ def _cuda_document(estimate: Estimate) -> dict[str, int] | None:
     return {name: max(phase[name] for phase in found) for name in found[0]} if found else None
 
 
-def _host_document(estimate: Estimate) -> dict[str, int] | None:
-    found = [asdict(phase.host) for phase in estimate.phases if phase.host is not None]
-    return {name: max(phase[name] for phase in found) for name in found[0]} if found else None
+def _host_document(estimate: Estimate) -> dict[str, Any] | None:
+    peak, found = (
+        estimate.host_peak,
+        [asdict(phase.host) for phase in estimate.phases if phase.host is not None],
+    )
+    if peak is None or peak.host is None:
+        return None
+    return {
+        **{name: max(phase[name] for phase in found) for name in found[0]},
+        "phase": peak.name,
+        "required_bytes": peak.host.required_bytes,
+        "room_bytes": estimate.host_room_bytes,
+        "fits": peak.host.required_bytes <= estimate.host_room_bytes,
+    }
 
 
 def _cpu_document(estimate: Estimate) -> dict[str, int]:

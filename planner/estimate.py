@@ -49,11 +49,23 @@ class CudaBytes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HostBytes:
-    """What a GPU run keeps of its tensors in host memory, up to the end of a phase; the process itself is not in it."""
+    """What a GPU run keeps in host memory up to the end of a phase (planner.host_process)."""
 
     pinned_bytes: int
-    """As PyTorch takes it: in powers of two, and kept until the process ends."""
+    """Tensors in pinned memory, as PyTorch takes it: in powers of two, and kept until the process ends."""
     pageable_bytes: int
+    """Other tensors."""
+    process_bytes: int = 0
+    """Libraries, CUDA's own, objects, and what loading or saving copies; expected."""
+    process_high_bytes: int = 0
+    """The same where CUDA loads its modules whole."""
+    file_bytes: int = 0
+    """Pages of weight files that are being read; the kernel can drop them."""
+
+    @property
+    def required_bytes(self) -> int:
+        """At most, without pages that can be dropped."""
+        return self.pinned_bytes + self.pageable_bytes + self.process_high_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +84,7 @@ class PhaseEstimate:
     reclaimable_bytes: int = 0
     cuda: CudaBytes | None = None
     host: HostBytes | None = None
-    """None where nothing is offloaded."""
+    """None on a CPU, whose memory the host's is."""
 
     @property
     def required_bytes(self) -> int:
@@ -110,9 +122,24 @@ class Estimate:
         return phase.required_bytes <= self.budget.budget_bytes
 
     @property
+    def host_peak(self) -> PhaseEstimate | None:
+        """The phase of a GPU run that needs most of the host's memory."""
+        hosted = (phase for phase in self.phases if phase.host is not None)
+        return max(hosted, key=_on_host, default=None)
+
+    @property
+    def host_room_bytes(self) -> int:
+        """Host memory that the machine's own system leaves."""
+        return self.hardware.memory_bytes - self.hardware.reserve_bytes
+
+    @property
     def fits(self) -> bool:
         """Whether even the high estimate of every phase stays within the budget."""
         return self.holds(self.peak)
+
+
+def _on_host(phase: PhaseEstimate) -> int:
+    return phase.host.required_bytes if phase.host else 0
 
 
 def as_run(estimate: Estimate, seen: Collection[str]) -> tuple[PhaseEstimate, ...]:

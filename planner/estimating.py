@@ -11,6 +11,7 @@ from .estimate import COMPONENTS, PHASES, ByteRange, Estimate, PhaseEstimate
 from .estimating_cuda import CudaRun
 from .footprint import Footprint
 from .gathering import gathering
+from .host_process import HostSide
 from .polynomial import Shape
 from .recipe import LOSS_CHUNK, Recipe
 from .residuals import residuals
@@ -71,7 +72,14 @@ def make_estimate(recipe: Recipe, footprint: Footprint, situation: Situation) ->
     if recipe.device == "cuda":
         gpu, budget = situation.hardware.gpus[0], situation.budget.budget_bytes
         run = CudaRun(recipe=recipe, footprint=footprint, shape=shape, gpu=gpu, budget_bytes=budget)
-        phases = run.phases()
+        host = HostSide(
+            recipe=recipe,
+            footprint=footprint,
+            shape=shape,
+            model=situation.model,
+            libraries=situation.baseline,
+        )
+        phases = host.beside(run.phases())
     else:
         builder = _Phases(recipe, footprint, situation)
         phases = tuple(builder.phase(name) for name in PHASES)
@@ -187,7 +195,7 @@ _DEFAULT_ALLOCATOR_KEEPS = 0.9
 """What the heap still holds of the steps afterwards."""
 _DEFAULT_ALLOCATOR = "glibc's default allocator keeps freed memory by its history; its slack is a rough share"
 _NOT_MODELLED_ON_CUDA = (
-    "the host's memory beside the GPU's",
+    "CUDA's own memory on the host, which others measured (planner/host.toml), and libraries built for CUDA",
     "scratch memory of kernels that torch allocates outside its caching allocator",
     "other programs' use of the GPU",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..profiles.hardware import Gpu
 from .caching_allocator import CachingAllocator, OutOfMemoryError
@@ -11,7 +11,6 @@ from .cuda import context_bytes, surroundings
 from .estimate import COMPONENTS, PHASES, ByteRange, CudaBytes, PhaseEstimate
 from .footprint import Footprint
 from .gathering import gathering
-from .host import host_peaks, with_arrays
 from .polynomial import Shape
 from .recipe import Recipe
 from .residuals import residuals
@@ -42,13 +41,8 @@ class CudaRun:
         cautious = margin.within(limit + context) - context
         fits = self._simulated(cautious)
         peaks = fits or self._simulated(limit) or self._without_end()
-        hosts = host_peaks(self.footprint, self.shape) if self.recipe.offload else {}
-        hosts = with_arrays(hosts, gathering(self.recipe, self.footprint, self.shape))
         return tuple(
-            replace(
-                self._phase(name, peaks.get(_SAME_AS.get(name, name)), context, fits is not None),
-                host=hosts.get(name) or hosts.get(_SAME_AS.get(name, name)),
-            )
+            self._phase(name, peaks.get(_SAME_AS.get(name, name)), context, fits is not None)
             for name in PHASES
         )
 

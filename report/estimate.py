@@ -32,6 +32,7 @@ def estimate_view(estimate: Estimate) -> RenderableType:
         yield ""
         yield verdict(estimate)
         yield budget_line(estimate)
+        yield from host_line(estimate)
         yield from _small_print(estimate)
 
     return Adaptive(draw)
@@ -59,6 +60,19 @@ def budget_line(estimate: Estimate) -> Text:
     is_said = estimate.hardware.name == THIS_MACHINE or estimate.hardware.name in budget.reason
     machine = "" if is_said else f" on {estimate.hardware.name}"
     return Text(f"budget: {format_size(budget.budget_bytes)}{machine} ({budget.reason})", style=MUTED)
+
+
+def host_line(estimate: Estimate) -> Iterator[Text]:
+    """What a GPU run needs of the host, beside the verdict on the GPU's memory."""
+    peak = estimate.host_peak
+    if peak is None or peak.host is None:
+        return
+    need, room = peak.host.required_bytes, estimate.host_room_bytes
+    text = f"host memory: at most {_of(need, room)} {when(peak.name)}"
+    if need <= room:
+        yield Text(text, style=MUTED)
+    else:
+        yield Text.assemble((f"{text}: misses by {format_size(need - room)}", BAD))
 
 
 def verdict(estimate: Estimate) -> Text:
@@ -111,8 +125,10 @@ def _totals(phases: Sequence[PhaseEstimate]) -> Iterator[Row]:
         "of it file-backed": (MUTED, lambda phase: phase.file_bytes),
         "of it reserved": (MUTED, lambda phase: phase.cuda.reserved_bytes if phase.cuda else 0),
         "allocated": (MUTED, lambda phase: phase.cuda.allocated_bytes if phase.cuda else 0),
+        "on the host, process": (MUTED, lambda phase: phase.host.process_bytes if phase.host else 0),
         "on the host, pinned": (MUTED, lambda phase: phase.host.pinned_bytes if phase.host else 0),
-        "on the host": (MUTED, lambda phase: phase.host.pageable_bytes if phase.host else 0),
+        "on the host, tensors": (MUTED, lambda phase: phase.host.pageable_bytes if phase.host else 0),
+        "on the host, files": (MUTED, lambda phase: phase.host.file_bytes if phase.host else 0),
     }
     for label, (style, value) in values.items():
         if not any(value(phase) for phase in phases):
