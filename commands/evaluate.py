@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,12 @@ from .shared import console, print_json
 
 if TYPE_CHECKING:
     from ..planner.events import Event
+
+
+_DOING = {
+    "load": "loading the model",
+    "evaluation": "asking the same questions before and after; that takes minutes on a CPU",
+}
 
 
 @click.command("evaluate")
@@ -32,7 +39,7 @@ def evaluate(
     run: Path, samples: int | None, generated: bool, max_forgetting: float, ram: int | None, as_json: bool
 ) -> None:
     """Evaluate a run: held-out loss, task answers, general knowledge and speed, before and after."""
-    from ..planner.events import PhasePeak, Start
+    from ..planner.events import Phase, PhasePeak, Start
     from ..report.evaluation import evaluation_view
     from ..report.wording import enforcement
     from ..trainer.evaluation.of_run import Wanted
@@ -40,16 +47,21 @@ def evaluate(
 
     talk = console(stderr=True)
 
+    status = talk.status("starting")
+
     def tell(event: Event) -> None:
         if isinstance(event, Start):
             talk.print(
                 f"within {format_size(event.budget_bytes)}, {enforcement(event.limiter)}", markup=False
             )
+        elif isinstance(event, Phase):
+            status.update(_DOING.get(event.name, event.name))
         elif isinstance(event, PhasePeak):
             talk.print(f"{event.name} reached {format_size(event.measured_bytes)}", markup=False)
 
     wanted = Wanted(samples=samples, generated=generated, max_forgetting=max_forgetting)
-    evaluated = evaluate_limited(run, wanted, ram, tell)
+    with status if talk.is_terminal else nullcontext():
+        evaluated = evaluate_limited(run, wanted, ram, tell)
     if as_json:
         print_json(evaluated.document())
     else:

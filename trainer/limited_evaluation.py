@@ -55,6 +55,11 @@ def evaluate_limited(
             f"the evaluation does not fit {format_size(budget_bytes)}: {outcome.explanation}",
             hint="allow it more by --ram SIZE",
         )
+    if outcome.verdict == "interrupted":
+        raise LplanError(
+            "interrupted: the evaluation had not ended, and nothing of it is kept",
+            hint="--samples N asks fewer held-out examples",
+        )
     if outcome.verdict != "done":
         error = LplanError(f"the evaluation failed: {outcome.explanation}", hint=outcome.hint)
         error.exit_code = outcome.exit_code or 1

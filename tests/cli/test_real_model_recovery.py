@@ -51,8 +51,8 @@ def train(lplan, real_model, real_tracing, _cache, tmp_path, monkeypatch):
     monkeypatch.setenv("LPLAN_CACHE", str(_cache))
     monkeypatch.setattr("lplan.trainer.fit.prepare_short", lambda *_: None)
 
-    def run(name, *words):
-        words = words or ("--model", real_model, *KNOBS, "--output", tmp_path / name)
+    def run(name, *words, dropout=None):
+        words = words or ("--model", real_model, *KNOBS, "--dropout", dropout, "--output", tmp_path / name)
         return lplan("fit-and-train", *words), tmp_path / name
 
     return run
@@ -66,11 +66,15 @@ def _known():
 @pytest.fixture
 def undisturbed(train, _known):
     """Losses by step and adapter of the run that nothing happens to."""
-    if not _known:
-        result, folder = train("whole")
-        assert result.status == 0, result.err
-        _known.update(losses=losses(events_of(folder)), adapter=adapter_of(folder))
-    return _known
+
+    def run(dropout):
+        if dropout not in _known:
+            result, folder = train(f"whole-{dropout}", dropout=dropout)
+            assert result.status == 0, result.err
+            _known[dropout] = losses(events_of(folder)), adapter_of(folder)
+        return _known[dropout]
+
+    return run
 
 
 def events_of(folder):
@@ -82,29 +86,32 @@ def adapter_of(folder):
 
 
 def test_kill_9_and_resume_learns_the_same_to_the_bit(train, undisturbed, tmp_path):
+    expected, learned = undisturbed(0.05)
     with somebody(kill_the_worker, tmp_path / "run" / "events.jsonl", after_step=3):
-        killed, folder = train("run")
+        killed, folder = train("run", dropout=0.05)
     assert killed.status == 1
     assert "killed from outside (SIGKILL)" in killed.err
     assert max(losses(events_of(folder))) < STEPS
     resumed, _ = train("run", "--resume", folder)
     assert resumed.status == 0, resumed.err
-    assert losses(events_of(folder)) == undisturbed["losses"]
+    assert losses(events_of(folder)) == expected
     adapter = adapter_of(folder)
-    assert adapter.keys() == undisturbed["adapter"].keys()
-    assert all(torch.equal(adapter[name], tensor) for name, tensor in undisturbed["adapter"].items())
+    assert adapter.keys() == learned.keys()
+    assert all(torch.equal(adapter[name], tensor) for name, tensor in learned.items())
 
 
 @pytest.mark.skipif(writable_memory_group() is None, reason="no control group is writable here")
 def test_the_kernel_kills_for_memory_and_a_smaller_micro_batch_learns_the_same(train, undisturbed, tmp_path):
+    """Without dropout: what it draws for a sample depends on the samples beside it."""
+    expected, learned = undisturbed(0)
     events_file = tmp_path / "run" / "events.jsonl"
     with somebody(lambda: lower_the_limit(LOWERED_BYTES), events_file, after_step=2):
-        result, folder = train("run")
+        result, folder = train("run", dropout=0)
     assert result.status == 0, result.err
     events = events_of(folder)
-    died = require_recovered(events, folder, undisturbed["losses"], effective_batch=EFFECTIVE_BATCH)
+    died = require_recovered(events, folder, expected, effective_batch=EFFECTIVE_BATCH)
     require_lowered(events, died, LOWERED_BYTES)
     adapter = adapter_of(folder)
-    moved = {name: t for name, t in undisturbed["adapter"].items() if "lora_B" in name}
+    moved = {name: t for name, t in learned.items() if "lora_B" in name}
     apart = sum(float((adapter[name] - tensor).square().sum()) for name, tensor in moved.items())
     assert apart**0.5 < 1e-2 * sum(float(tensor.square().sum()) for tensor in moved.values()) ** 0.5
