@@ -88,7 +88,7 @@ KNOBS = _options(
     _choice("--input-casting", "on", "off", text="PEFT's fp32 copies of adapter inputs."),
     click.option("--checkpointing", metavar="none|full|every-N", help="Activation checkpointing."),
     _choice("--optimizer", *get_args(Optimizer), text="adamw: torch's own default on the device."),
-    click.option("--quantization", type=Quantized(get_args(Quantization)), help="Of the base's linears, on a GPU."),
+    click.option("--quantization", type=Quantized(get_args(Quantization)), help="Of the base; on a CPU int8 alone."),
     _choice("--kbit-preparation", "on", "off", text="PEFT's casts before training on a quantized base."),
     _choice("--attention", "sdpa", "eager", "flash", text="Default: sdpa."),
     _choice("--loss", *get_args(Loss), text="Which logits exist at once."),

@@ -12,6 +12,7 @@ from .estimating_cuda import CudaRun
 from .footprint import Footprint
 from .gathering import gathering
 from .host_process import HostSide
+from .int8_on_cpu import int8_weights
 from .polynomial import Shape
 from .recipe import LOSS_CHUNK, Recipe
 from .residuals import residuals
@@ -109,10 +110,7 @@ class _Phases:
         live = self._live(name)
         baseline = self.situation.baseline
         extra = growth(name, self.recipe, self.footprint.layers, baseline)
-        file_tensors = live.get("weights", 0) if self.mapped and name not in _MAPPED_BEFORE_USE else 0
-        if self.mapped and name in _MAPPED_BEFORE_USE:
-            live["weights"] = file_tensors = self._read(name)
-        reclaimable = self._conversion_bytes() if name == "load" else 0
+        file_tensors, reclaimable = self._pages(name, live)
         runtime = baseline.anonymous_bytes + baseline.file_bytes + extra.anonymous_bytes + extra.file_bytes
         runtime += self.situation.offsets.get(name, 0)
         parts = {**live, "runtime": runtime + reclaimable}
@@ -131,6 +129,25 @@ class _Phases:
             file_bytes=files,
             reclaimable_bytes=reclaimable,
         )
+
+    def _pages(self, name: str, live: dict[str, int]) -> tuple[int, int]:
+        """Of the weights' files: what counts as weights, and what has been read besides. Puts into `live` the weights
+        that exist already."""
+        if not self.mapped:
+            return 0, self._conversion_bytes() if name == "load" else 0
+        unused = name in _MAPPED_BEFORE_USE
+        if self.recipe.quantization == "none":
+            if unused:
+                live["weights"] = self._read(name)
+            return live.get("weights", 0), 0
+        if name == "import":
+            return 0, 0
+        found = int8_weights(self.recipe, self.footprint, self.shape)
+        if unused:
+            live["weights"] = found.packed_bytes
+        if name == "load":
+            live["temporaries"] = found.temporary_bytes
+        return 0 if unused else found.mapped_bytes, found.read_bytes
 
     def _live(self, name: str) -> dict[str, int]:
         """Tensors alive at the phase's peak, by component."""
@@ -238,6 +255,7 @@ _OFFLOADED = {
     "optimizer": "AdamW runs on the host, on pinned gradients (torchao's CPUOffloadOptimizer)",
     "weights": "frozen weights come from host memory for every forward pass (accelerate's cpu_offload)",
 }
+_INT8 = "linears are quantized to int8 on loading (torchao), and each keeps a copy in the input's dtype until backward"
 _WHAT = {"gathered": "logits", "argmax": "the argmax of its logits"}
 _GATHERED = (
     "an evaluation of {samples:,} sequences keeps {what} for a metric, whose own arrays are not counted"
@@ -268,6 +286,8 @@ def _assumptions(recipe: Recipe, footprint: Footprint, situation: Situation) -> 
         )
     else:
         lines.append(f"weights are converted from {model.weights.dtype} to {recipe.weights_dtype} on loading")
+    if recipe.device == "cpu" and recipe.quantization != "none":
+        lines.append(_INT8)
     if recipe.padding == "padded":
         lines.append("batches carry padding, so attention masks are materialised")
     if recipe.padding == "packed":

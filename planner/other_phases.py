@@ -39,11 +39,12 @@ class _Besides:
 
 class _OnCpu(_Besides):
     def phases(self) -> tuple[PhaseEstimate, ...]:
-        """Those that there are."""
+        """Those that there are. What PEFT does to merge into torchao's weights, packing them anew, is not priced."""
         if not self.mergeable:
             return (self._resume(),)
         has_files = self.recipe.init == "pretrained"
-        return (self._resume(), self._in_place(), *([self._into_a_copy()] if has_files else []))
+        in_place = [] if self.recipe.quantization != "none" else [self._in_place()]
+        return (self._resume(), *in_place, *([self._into_a_copy()] if has_files else []))
 
     def _resume(self) -> PhaseEstimate:
         """After wrapping, before the first step: states are back, read from files that the kernel can drop."""

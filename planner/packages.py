@@ -12,6 +12,10 @@ from .versions import stack_versions
 def require_packages(recipe: Recipe) -> None:
     """Raises LplanError where this installation cannot run the recipe on its device."""
     if recipe.device != "cuda":
+        if recipe.quantization != "none":
+            raise LplanError(
+                "int8 weights on a CPU are priced, and not run yet", hint="take --quantization none"
+            )
         return
     torch = stack_versions()["torch"]
     if "+cpu" in torch:

@@ -120,8 +120,8 @@ class Recipe:
     precision: Precision = "bf16"
     """bf16, fp16: weights and compute; -amp: autocast over fp32 weights."""
     quantization: Quantization = "none"
-    """The base's linears: by bitsandbytes on loading nf4, fp4 (dq: block scales quantized once more) or int8; gptq or
-    awq where the checkpoint is (its `quantization_config` says how)."""
+    """The base's linears: by bitsandbytes on loading nf4, fp4 (dq: block scales quantized once more) or int8, on a CPU
+    torchao's; gptq or awq where the checkpoint is (its `quantization_config` says how)."""
     kbit_preparation: bool = True
     """PEFT's prepare_model_for_kbit_training: what is not quantized is cast to fp32."""
     adapter_dtype: AdapterDtype = "fp32"
@@ -254,7 +254,7 @@ class Recipe:
             quantization=_AS_LARGE.get(self.quantization, self.quantization),
             dropout=0.1 if self.dropout and self.adapts else 0.0, clipping=self.clipping and self.loop == "trainer",
             alpha_pattern=(), rslora=False, trainable_tokens=tuple(range(len(self.trainable_tokens))),
-            kbit_preparation=self.kbit_preparation or self.quantization == "none",
+            kbit_preparation=self.kbit_preparation or self.quantization == "none" or self.device == "cpu",
             eval_samples=1, eval_accumulation_steps=0, tf32=False,
         )  # fmt: skip
         if not self.adapts:

@@ -41,9 +41,24 @@ _RULES: tuple[_Rule, ...] = (
         "take --dora off",
     ),
     (
-        lambda r: r.quantization != "none" and r.device == "cpu",
-        "4-bit and 8-bit base weights are slower and no smaller in practice on a CPU",
+        lambda r: r.quantization not in ("none", "int8") and r.device == "cpu",
+        "4-bit base weights are slower and no smaller in practice on a CPU (bitsandbytes)",
         "take --quantization none, or a GPU by --vram or --hardware t4",
+    ),
+    (
+        lambda r: r.quantization != "none" and r.device == "cpu" and r.dora,
+        "DoRA unpacks torchao's int8 weights in every step, and is not priced",
+        "take --dora off, or --quantization none",
+    ),
+    (
+        lambda r: r.quantization != "none" and r.device == "cpu" and r.lora_bias,
+        "PEFT refuses a bias on adapters of torchao's weights (tuners/lora/torchao.py)",
+        "take --lora-bias off, or --quantization none",
+    ),
+    (
+        lambda r: r.quantization != "none" and r.device == "cpu" and r.init == "random",
+        "transformers quantizes weights as it loads them, not those made in memory",
+        "take --init pretrained, or --quantization none",
     ),
     (
         lambda r: r.precision.startswith("fp16") and r.device == "cpu",

@@ -40,6 +40,7 @@ _TOGGLES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("method", {"method": "full"}),
     ("method", {"method": "qlora", "quantization": "nf4"}),
     ("method", {"method": "qlora", "quantization": "nf4-dq"}),
+    ("method", {"method": "qlora", "quantization": "int8"}),
     ("k-bit preparation", {"kbit_preparation": False}),
     ("offload", {"offload": ("activations",)}),
     ("offload", {"offload": ("checkpoints",)}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ...profiles.errors import UsageError
 from ..estimating import shape_of
 from ..plan import Plan
 from ..tracer import footprint
@@ -37,8 +38,16 @@ class Exported:
 
 
 def export_plan(plan: Plan, target: str) -> Exported:
-    """A plan as `target`, a key of TARGETS. The model is traced for the names of its linears, unless it was."""
+    """A plan as `target`, a key of TARGETS. The model is traced for the names of its linears, unless it was.
+
+    Raises UsageError for a plan that only lplan can run.
+    """
     recipe = plan.recipe
+    if recipe.quantization != "none" and recipe.device == "cpu":
+        raise UsageError(
+            "what other programs quantize is for GPUs: torchao's int8 on a CPU is lplan's own",
+            hint="plan with --quantization none",
+        )
     found = footprint(plan.estimate.model, recipe, shape_of(recipe))
     text, unsaid = TARGETS[target](ExportJob(plan=plan, modules=tuple(found.target_modules)))
     return Exported(target=target, text=text, unsaid=unsaid)

@@ -1,4 +1,4 @@
-"""Stand-ins for bitsandbytes' quantized linears: the same storages, without the package or a GPU."""
+"""Stand-ins for quantized linears: bitsandbytes' on a GPU, torchao's on a CPU; their storages without the packages."""
 
 from __future__ import annotations
 
@@ -65,6 +65,31 @@ class QuantizedLinear(nn.Module):
         return weight
 
 
+class TorchaoLinear(QuantizedLinear):
+    """A linear whose weight is torchao's Int8Tensor, quantized by rows and for weights only.
+
+    Its product is no function of autograd's: the copy in the input's dtype is kept for backward, of every weight
+    (torchao/quantization/quantize_/workflows/int8/int8_tensor.py, `linear`).
+    """
+
+    def _packed(self, device: torch.device) -> Iterator[tuple[str, Tensor]]:
+        rows = (self.out_features, 1)
+        yield "weight", torch.empty(self.out_features, self.in_features, dtype=torch.int8, device=device)
+        yield "scales", torch.empty(rows, dtype=torch.float32, device=device)
+        yield "zero_points", torch.empty(rows, dtype=torch.int8, device=device)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """(..., in) to (..., out), in the input's dtype."""
+        weight: Tensor = self.weight  # type: ignore[assignment]
+        scales: Tensor = self.scales  # type: ignore[assignment]
+        product = torch.mm(input.reshape(-1, self.in_features), weight.t().to(input.dtype))
+        output = product * scales.to(product.dtype).flatten()
+        output = output.reshape(*input.shape[:-1], self.out_features)
+        if self.bias is not None:
+            output += self.bias
+        return output.to(input.dtype)
+
+
 class _Product(torch.autograd.Function):
     """MatMul4Bit and MatMul8bitLt (bitsandbytes/autograd/_functions.py): dequantized anew in both directions."""
 
@@ -92,11 +117,15 @@ def _int8_product(input: Tensor, layer: QuantizedLinear) -> Tensor:  # noqa: A00
 
 
 def quantize(model: nn.Module, recipe: Recipe) -> None:
-    """Replace the linears that transformers hands to bitsandbytes (all but the output head) in a wrapped model,
-    and prepare the rest as PEFT's `prepare_model_for_kbit_training` does, if the recipe says so."""
+    """Replace the linears that transformers hands to bitsandbytes or torchao (all but the output head) in a wrapped
+    model, and prepare the rest as PEFT's `prepare_model_for_kbit_training` does, if the recipe says so: over torchao's
+    weights it casts nothing."""
     dtype = getattr(torch, recipe.weights_dtype)
+    kind = TorchaoLinear if recipe.device == "cpu" else QuantizedLinear
     for _, parent, name, child in replaceable(model):
-        setattr(parent, name, QuantizedLinear(child, recipe.quantization, dtype))
+        setattr(parent, name, kind(child, recipe.quantization, dtype))
+    if kind is TorchaoLinear:
+        return
     _adapt(model)
     if recipe.kbit_preparation:
         cast_the_rest(model)
