@@ -26,9 +26,19 @@ from lplan.planner.tracing.trace import trace
 from .accounting import counts
 from .machine_info import RESULTS, store
 from .older import applied
-from .truth import Row, every_row
+from .rows import Row
+from .truth import every_row
 
 READ = ("allocated", "reserved", "process")
+
+
+class ClearingAllocator(CachingAllocator):
+    """One whose cache the run empties between phases, and so after every step."""
+
+    def reset_peaks(self) -> None:
+        """Begin a new phase with an empty cache."""
+        self.empty_cache()
+        super().reset_peaks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +69,11 @@ class Predictor:
         """Peaks of the row's run, without an end of memory, as it had."""
         shape, usual = shape_of(row.recipe), surroundings(row.recipe, row.gpu)
         around = Surroundings(workspace_bytes=usual.workspace_bytes, warm_up=row.warm_up, clears_cache=False)
-        peaks = simulate(self.footprint(row), shape, around, CachingAllocator())
+        allocator = ClearingAllocator() if row.clears else CachingAllocator()
+        peaks = simulate(self.footprint(row), shape, around, allocator)
         reserved = max(peak.reserved_bytes for peak in peaks.values())
         predicted = {
-            "allocated": max(peaks[name].allocated_bytes for name in ("first step", "steady step")),
+            "allocated": max(peaks[name].allocated_bytes for name in row.steps),
             "reserved": reserved,
             "process": reserved + context_bytes(row.gpu),
             "loaded": peaks["wrap" if "wrap" in peaks else "load"].allocated_bytes,
@@ -111,7 +122,7 @@ def accounted() -> Table:
 
 
 def _lowest(results: Iterable[Result]) -> float:
-    return min(error for result in results if (error := result.error("allocated")) is not None)
+    return min(error for result in results for what in READ if (error := result.error(what)) is not None)
 
 
 def _cell(results: Iterable[Result], what: str) -> str:

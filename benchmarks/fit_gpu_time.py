@@ -22,7 +22,8 @@ from lplan.profiles.named import find_hardware
 
 from .accuracy import Predictor
 from .machine_info import store
-from .truth import Row, t4_rows
+from .rows import Row
+from .truth import t4_rows
 
 KINDS = ("matmul float16", "matmul float32", "attention float16", "attention float32", "traffic", "ops")
 _START = (2e13, 4e12, 1e13, 3e12, 2e11, 2e5)

@@ -1,4 +1,4 @@
-"""What older library versions did otherwise, where that is one clean rule: applied to the traced model."""
+"""What older versions and other stacks do otherwise, where that is one clean rule: applied to the traced model."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lplan.planner.tracing import trace as trace_module
+from lplan.planner.tracing.quantized import QuantizedLinear
 
 SHIFTED = "shifted logits"
 """transformers 4.46 to 4.48: `ForCausalLMLoss` copies the logits but the last of each sequence, in fp32."""
@@ -18,6 +19,16 @@ EARLY_FLOAT = "early float"
 """transformers before 4.46: the model itself turns the logits to fp32, and the 16-bit ones are gone before the loss."""
 TRL_CASTS = "TRL casts"
 """TRL's `peft_module_casting_to_bf16` on a 4-bit base under bf16: embeddings and head to bf16."""
+KEPT_INPUTS = "kept inputs"
+"""bitsandbytes before 0.43.2: `MatMul4Bit` holds its input, and lets go of it only with the graph (#1270)."""
+QUANTIZED_HEAD = "quantized head"
+"""Lightning's BitsandbytesPrecision replaces every linear, the output head too."""
+CHUNKED_16_BIT = "chunked in 16 bits"
+"""litgpt's `chunked_cross_entropy`: chunks of 128 tokens in the logits' own dtype, none of them made anew."""
+FUSED_QKV = "fused qkv"
+"""The value is a view of what one linear made for query, key and value, and keeps all of it."""
+SHIFTED_16_BIT = "shifted in 16 bits"
+"""Code of its own that shifts the logits before they are turned to fp32, as Qwen's modeling_qwen.py does."""
 
 
 @contextmanager
@@ -58,9 +69,87 @@ def _trl_casts(model: nn.Module) -> None:
             parameter.data = parameter.data.to(torch.bfloat16)
 
 
+def _shifted_16_bit(model: nn.Module) -> None:
+    def loss(logits: Tensor, labels: Tensor, vocab_size: int, **_: Any) -> Tensor:
+        kept = logits[..., :-1, :].contiguous().view(-1, vocab_size)
+        return F.cross_entropy(kept.float(), labels[..., 1:].contiguous().view(-1))
+
+    _base(model).loss_function = loss
+
+
+def _chunked_16_bit(model: nn.Module) -> None:
+    def loss(logits: Tensor, labels: Tensor, vocab_size: int, **_: Any) -> Tensor:
+        parts = zip(logits.split(128, dim=1), labels.split(128, dim=1), strict=True)
+        losses = [
+            F.cross_entropy(part.reshape(-1, vocab_size), targets.reshape(-1), reduction="none")
+            for part, targets in parts
+        ]
+        return torch.cat(losses).mean()
+
+    _base(model).loss_function = loss
+
+
+class _Keeping(torch.autograd.Function):
+    """The product of a quantized linear, with its input in an attribute of the node."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, layer: QuantizedLinear) -> Tensor:  # noqa: A002
+        ctx.layer, ctx.tensors = layer, input
+        return F.linear(input, layer.dequantize())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return torch.matmul(gradient, ctx.layer.dequantize().to(gradient.dtype)), None
+
+
+class _KeepingLinear(QuantizedLinear):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        output = _Keeping.apply(input.to(self.dtype), self)
+        return output if self.bias is None else output + self.bias.to(output.dtype)  # type: ignore[no-any-return]
+
+
+def _kept_inputs(model: nn.Module) -> None:
+    for module in model.modules():
+        if type(module) is QuantizedLinear:
+            module.__class__ = _KeepingLinear
+
+
+def _quantized_head(model: nn.Module) -> None:
+    quantized = next(module for module in model.modules() if isinstance(module, QuantizedLinear))
+    base = _base(model)
+    base.set_output_embeddings(
+        QuantizedLinear(base.get_output_embeddings(), quantized.quantization, quantized.dtype)
+    )
+
+
+class _PartOfAll(torch.autograd.Function):
+    """A tensor (..., n) as the first part of one that is (..., width)."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, width: int) -> Tensor:
+        return part.new_empty(*part.shape[:-1], width)[..., : part.shape[-1]]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def _fused_qkv(model: nn.Module) -> None:
+    for attention in model.modules():
+        if hasattr(attention, "v_proj"):
+            width = sum(getattr(attention, name).out_features for name in ("q_proj", "k_proj", "v_proj"))
+            attention.v_proj.register_forward_hook(
+                lambda _module, _args, output, width=width: _PartOfAll.apply(output, width)
+            )
+
+
 def _base(model: nn.Module) -> Any:
     inner = getattr(model, "get_base_model", None)
     return model if inner is None else inner()
 
 
-_RULES = {SHIFTED: _shifted, EARLY_FLOAT: _early_float, TRL_CASTS: _trl_casts}
+_RULES = {
+    SHIFTED: _shifted, EARLY_FLOAT: _early_float, TRL_CASTS: _trl_casts, KEPT_INPUTS: _kept_inputs,
+    QUANTIZED_HEAD: _quantized_head, CHUNKED_16_BIT: _chunked_16_bit, SHIFTED_16_BIT: _shifted_16_bit,
+    FUSED_QKV: _fused_qkv,
+}  # fmt: skip

@@ -1,6 +1,8 @@
-"""What other estimators say of the T4's rows, beside ours: `python -m benchmarks.peers.compare`; needs a package index.
+"""What other estimators say of the stock stack's rows, beside ours: `python -m benchmarks.peers.compare`.
 
-Each peer is installed into an environment of its own in a temporary folder. The quantity is the process's memory.
+Needs a package index: each peer is installed into an environment of its own in a temporary folder. The quantity is a
+T4's process, and an A100's tensors, as no more was read there; of peers that add a context or a margin to the tensors
+it is then left out.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,29 +18,36 @@ from statistics import mean
 from typing import Any
 
 from ..machine_info import RESULTS, store
-from ..truth import DATA
+from .questions import measured, questions
 
 HERE = Path(__file__).parent
-PEERS = {"fitcheck": "fitcheck-llm==0.3.1", "vramcalc": "vramcalc==0.1.2"}
-NOT_RUN = {
-    "canifinetune 0.4.1": "not asked yet",
-    "fitscout 0.1.1": "not asked yet",
-    "accelerate estimate-memory": "reads its models from the hub; weights and Adam only, no activations",
-    "DeepSpeed's estimators": "not asked yet: states of ZeRO only, no activations",
-}
+PEERS = {
+    "fitcheck": "fitcheck-llm==0.3.1", "vramcalc": "vramcalc==0.1.2", "canifinetune": "canifinetune==0.4.1",
+    "fitscout": "fitscout==0.1.1", "accelerate": "accelerate==1.15.0", "deepspeed": "deepspeed==0.19.8",
+}  # fmt: skip
 
 
-def asked(peer: str, requirement: str, lines: str) -> dict[str, int]:
+WITH_TORCH = ("accelerate", "deepspeed")
+"""These see the packages of this environment beside their own."""
+
+
+def asked(peer: str, requirement: str, text: str) -> dict[str, int]:
     """The peer's predictions by row. Raises CalledProcessError where it can't be installed or run."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         python = str(Path(folder) / "bin" / "python")
-        subprocess.run([python, "-m", "pip", "install", "-q", requirement], check=True)
+        install = [python, "-m", "pip", "install", "-q"]
+        if peer in WITH_TORCH:
+            beside = Path(sysconfig.get_path("purelib", vars={"base": folder})) / "beside.pth"
+            beside.write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+            subprocess.run([*install, "wheel"], check=True)
+            install.append("--no-build-isolation")
+        subprocess.run([*install, requirement], check=True, capture_output=True, text=True)
         script = str(HERE / f"ask_{peer}.py")
         done = subprocess.run(
-            [python, script], input=lines, text=True, check=True, capture_output=True, cwd=folder
+            [python, script], input=text, text=True, check=True, capture_output=True, cwd=folder
         )
-    predicted: dict[str, int] = json.loads(done.stdout)
+    predicted: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     return predicted
 
 
@@ -53,28 +63,43 @@ def errors(predicted: Mapping[str, int], measured: Mapping[str, int]) -> dict[st
 def compared(answers: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
     """Every peer's errors beside ours on the same rows."""
     stored = json.loads((RESULTS / "accuracy.json").read_text(encoding="utf-8"))["rows"]
-    ours = {row["name"]: row["predicted"]["process"] for row in stored if "process" in row["measured"]}
-    measured = {row["name"]: row["measured"]["process"] for row in stored if "process" in row["measured"]}
+    rows = {row["name"]: row for row in stored}
     found = []
     for peer, predicted in answers.items():
-        for kind in ("none", "nf4"):
-            names = [name for name in predicted if f"-{kind}-" in name]
-            if names:
-                theirs = errors({name: predicted[name] for name in names}, measured)
-                same = errors({name: ours[name] for name in names}, measured)
-                found.append({"peer": peer, "quantization": kind, "theirs": theirs, "ours": same})
+        kinds: dict[str, list[str]] = {}
+        for name in predicted:
+            kinds.setdefault(rows[name]["group"].removesuffix(" sdpa").removesuffix(" eager"), []).append(
+                name
+            )
+        for kind, names in sorted(kinds.items()):
+            truth = {name: measured(rows[name]) for name in names}
+            ours = {
+                name: rows[name]["predicted"][
+                    "process" if "process" in rows[name]["measured"] else "allocated"
+                ]
+                for name in names
+            }
+            theirs = errors({name: predicted[name] for name in names}, truth)
+            found.append({"peer": peer, "rows": kind, "theirs": theirs, "ours": errors(ours, truth)})
     return found
 
 
 def main() -> None:
     """Ask, print, store."""
-    rows = (DATA / "t4.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    lines = "".join(line for line in rows if json.loads(line)["role"] == "calibration")
-    answers = {PEERS[peer]: asked(peer, PEERS[peer], lines) for peer in PEERS}
+    text = "".join(json.dumps(question) + "\n" for question in questions().values())
+    answers: dict[str, dict[str, int]] = {}
+    failed: dict[str, str] = {}
+    for peer, requirement in PEERS.items():
+        try:
+            answers[requirement] = asked(peer, requirement, text)
+        except subprocess.CalledProcessError as error:
+            failed[requirement] = (error.stderr or str(error)).strip().splitlines()[-1]
     found = compared(answers)
     for part in found:
         sys.stdout.write(f"{json.dumps(part)}\n")
-    store("peers", found, predicted=answers, not_run=NOT_RUN)
+    for requirement, reason in failed.items():
+        sys.stderr.write(f"{requirement} could not be asked: {reason}\n")
+    store("peers", found, predicted=answers, not_run=failed)
 
 
 if __name__ == "__main__":

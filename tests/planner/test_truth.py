@@ -11,7 +11,8 @@ from statistics import mean
 import pytest
 
 from lplan.benchmarks.accuracy import Predictor, Result
-from lplan.benchmarks.truth import a100_rows, t4_rows
+from lplan.benchmarks.published.fms import a100_rows
+from lplan.benchmarks.truth import t4_rows
 
 
 @pytest.fixture(scope="module")

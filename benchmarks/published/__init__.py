@@ -1,0 +1,1 @@
+"""Published runs as recipes, a source a file (tests/data/published.jsonl, metamathqa.jsonl)."""
