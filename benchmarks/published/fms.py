@@ -48,7 +48,7 @@ def _rows() -> Iterator[Row]:
             name=line["id"],
             group=f"A100 {line['method']}{'' if adapts else ' fine-tuning'}{packed}"
             f"{', fused kernels' if kernels else ''}",
-            model=line["model"],
+            model="mistralai/Mistral-7B-v0.1",
             config=config,
             recipe=on_gpu(recipe, gpu, config),
             gpu=gpu,

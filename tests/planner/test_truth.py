@@ -60,6 +60,13 @@ def test_without_quantization_the_allocator_is_simulated_to_the_segment(t4):
 
 def test_tensors_on_an_a100(a100):
     found = errors(a100, "allocated")
-    assert len(found) == 16
+    assert len(found) == 20
     assert mean(map(abs, found.values())) <= 1
     assert max(map(abs, found.values())) <= 3, found
+
+
+def test_a_packed_base_to_a_part_in_a_thousand(a100):
+    """The stand-ins were written from AutoGPTQ's and gptqmodel's sources; these rows were looked at afterwards."""
+    found = errors(a100, "allocated", "over GPTQ")
+    assert len(found) == 4
+    assert max(map(abs, found.values())) <= 0.1, found
