@@ -10,7 +10,7 @@ from lplan.benchmarks.accounting import NOT, OTHER, STOCK, counts, published_rea
 from lplan.benchmarks.machine_info import RESULTS
 from lplan.benchmarks.truth import every_row
 
-COLLECTED = {"t4.jsonl": 67, "published.jsonl": 352}
+COLLECTED = {"t4.jsonl": 67, "published.jsonl": 352, "metamathqa.jsonl": 4}
 
 
 @pytest.mark.parametrize("file", COLLECTED)
@@ -38,10 +38,10 @@ def test_the_stored_results_have_the_scored_rows_and_the_counts():
 
 def test_a_row_that_no_reason_fits_is_not_passed_over():
     row = {
-        "kind": "train", "num_gpus": 1, "device": "A100", "framework": "plain", "method": "lora", "notes": "",
-        "source": "made up", "micro_batch": 1, "seq_len": 8, "quantization": None, "model": "gpt2", "kernels": None,
+        "id": "made-up", "kind": "train", "num_gpus": 1, "device": "A100", "framework": "plain", "method": "lora",
+        "notes": "", "source": "made up", "micro_batch": 1, "seq_len": 8, "quantization": None, "model": "gpt2", "kernels": None,
         "seq_len_kind": "EXACT",
     }  # fmt: skip
     with pytest.raises(StopIteration):
         published_reason(row)
-    assert published_reason({**row, "num_gpus": 2}) == "several GPUs"
+    assert published_reason({**row, "num_gpus": 2}) == "several GPUs, which lplan does not plan for"
