@@ -39,8 +39,8 @@ def test_the_stored_results_have_the_scored_rows_and_the_counts():
 def test_a_row_that_no_reason_fits_is_not_passed_over():
     row = {
         "id": "made-up", "kind": "train", "num_gpus": 1, "device": "A100", "framework": "plain", "method": "lora",
-        "notes": "", "source": "made up", "micro_batch": 1, "seq_len": 8, "quantization": None, "model": "gpt2", "kernels": None,
-        "seq_len_kind": "EXACT",
+        "notes": "", "source": "made up", "micro_batch": 1, "seq_len": 8, "quantization": None, "model": "gpt2",
+        "kernels": None, "seq_len_kind": "EXACT",
     }  # fmt: skip
     with pytest.raises(StopIteration):
         published_reason(row)
