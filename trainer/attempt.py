@@ -17,6 +17,7 @@ from typing import TypeAlias
 from ..planner.estimate import REHEARSAL
 from ..planner.events import SCHEMA, Event, Metric, Note, Outcome, Phase, PhasePeak, Start
 from ..profiles.units import format_size
+from .checkpoints import list_checkpoints
 from .diagnose import diagnose
 from .evidence import Evidence, Stop
 from .gauges import gauges_of_run
@@ -87,7 +88,7 @@ class Attempt:
         self._warning: str | None = None
         self._deadline_s = float("inf")
         self._phase: str | None = None
-        self._step: int | None = None
+        self._step: int | None = next((one.step for one in list_checkpoints(folder.checkpoints)), None)
         self._told: Outcome | None = None
         self._anonymous_bytes = 0
         self._log_began = folder.log.stat().st_size if folder.log.is_file() else 0

@@ -401,3 +401,14 @@ def test_a_silent_worker_is_ended_with_its_stacks(tmp_path: Path) -> None:
     assert "during the steady step, after step 3: it waits in wait (threading.py:" in run.outcome.explanation
     assert "most recent call first" in run.folder.log.read_text()
     assert str(run.folder.log) in (run.outcome.hint or "")
+
+
+def test_a_resumed_run_has_done_the_steps_before_its_checkpoint(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    (folder.checkpoints / "step-00000006").mkdir()
+    outcome = supervise(
+        fake("phase=load", "exit=1"), environment={}, folder=folder, start=FACTS, budget_bytes=2**30,
+        on_event=lambda _: None,
+    )  # fmt: skip
+    assert outcome.step == 6
+    assert "during the load phase, after step 6" in outcome.explanation
