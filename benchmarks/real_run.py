@@ -84,13 +84,32 @@ def train_on(
     """
     with tempfile.TemporaryDirectory(prefix="lplan-run-") as name:
         folder = Path(name)
-        TokenFile(folder, "train").write(train)
-        TokenFile(folder, "validation").write(held_out)
-        Job(
-            model=model, config=config, trust_remote_code=False, recipe=recipe, pad_token_id=pad_token_id,
-            checkpoint_steps=0, schedule=Schedule(max_steps=steps, warmup_steps=0), order_batch=order_batch,
-        ).write(folder)  # fmt: skip
+        fill(
+            folder, recipe, config, train, held_out, model=model, steps=steps, pad_token_id=pad_token_id,
+            order_batch=order_batch,
+        )  # fmt: skip
         return _measured(_worker(folder, recipe, environment or {}))
+
+
+def fill(
+    folder: Path,
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    train: EncodedSet,
+    held_out: EncodedSet,
+    *,
+    model: str | None,
+    steps: int,
+    pad_token_id: int = 0,
+    order_batch: int | None = None,
+) -> None:
+    """Write what the worker reads."""
+    TokenFile(folder, "train").write(train)
+    TokenFile(folder, "validation").write(held_out)
+    Job(
+        model=model, config=config, trust_remote_code=False, recipe=recipe, pad_token_id=pad_token_id,
+        checkpoint_steps=0, schedule=Schedule(max_steps=steps, warmup_steps=0), order_batch=order_batch,
+    ).write(folder)  # fmt: skip
 
 
 def _worker(folder: Path, recipe: Recipe, extra: Mapping[str, str]) -> list[Event]:
