@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lplan.planner.caching_allocator import CachingAllocator
-from lplan.planner.cuda import context_bytes, surroundings
+from lplan.planner.cuda import context_bytes, workspace_bytes
 from lplan.planner.estimating import shape_of
 from lplan.planner.footprint import Footprint
 from lplan.planner.simulation import Surroundings, simulate
@@ -67,8 +67,10 @@ class Predictor:
 
     def predict(self, row: Row) -> Result:
         """Peaks of the row's run, without an end of memory, as it had."""
-        shape, usual = shape_of(row.recipe), surroundings(row.recipe, row.gpu)
-        around = Surroundings(workspace_bytes=usual.workspace_bytes, warm_up=row.warm_up, clears_cache=False)
+        shape = shape_of(row.recipe)
+        around = Surroundings(
+            workspace_bytes=workspace_bytes(row.gpu), warm_up=row.warm_up, untied_bytes=0, clears_cache=False
+        )
         allocator = ClearingAllocator() if row.clears else CachingAllocator()
         peaks = simulate(self.footprint(row), shape, around, allocator)
         reserved = max(peak.reserved_bytes for peak in peaks.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from .cuda import context_bytes, surroundings
+from .cuda import context_bytes, workspace_bytes
 from .estimating import TRACED_PHASES, Situation
 from .footprint import Footprint, Instant, Linear
 from .polynomial import MONOMIALS, ZERO, Coefficients, function, minus, plus, term
@@ -102,7 +102,7 @@ def _beside_cpu(phase: str, recipe: Recipe, footprint: Footprint, situation: Sit
 def _beside_cuda(phase: str, recipe: Recipe, footprint: Footprint, situation: Situation) -> int:
     gpu = situation.hardware.gpus[0]
     handles = 1 if phase == "first step" else 2
-    return context_bytes(gpu) + handles * surroundings(recipe, gpu).workspace_bytes
+    return context_bytes(gpu) + handles * workspace_bytes(gpu)
 
 
 def _required(recipe: Recipe, situation: Situation) -> Callable[[int], int]:

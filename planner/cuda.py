@@ -10,6 +10,7 @@ from typing import Any
 
 from ..profiles.errors import UsageError
 from ..profiles.hardware import Gpu
+from .footprint import Footprint
 from .rates import Rates
 from .recipe import Recipe
 from .simulation import Surroundings
@@ -29,19 +30,34 @@ def context_bytes(gpu: Gpu) -> int:
     """What the driver and the libraries take of the device."""
     row = _data()["context"]
     measured = row["measured_bytes"].get(gpu.name)
-    return int(measured or row["base_bytes"] + (gpu.multiprocessors or 0) * row["multiprocessor_bytes"])
+    if measured:
+        return int(measured)
+    threads = (gpu.multiprocessors or 0) * row["threads_by_capability"].get(
+        _name(gpu.capability), row["threads"]
+    )
+    return int(row["base_bytes"] + threads * row["thread_bytes"])
 
 
-def surroundings(recipe: Recipe, gpu: Gpu) -> Surroundings:
-    """What PyTorch allocates on this GPU besides the recipe's own tensors."""
+def workspace_bytes(gpu: Gpu) -> int:
+    """What a cuBLAS handle takes of the caching allocator."""
     row = _data()["workspace"]
-    capability = ".".join(map(str, gpu.capability))
+    return int(row["bytes_by_capability"].get(_name(gpu.capability), row["default_bytes"]))
+
+
+def surroundings(recipe: Recipe, footprint: Footprint, gpu: Gpu) -> Surroundings:
+    """What PyTorch allocates on this GPU besides the recipe's own tensors."""
     quantized = recipe.quantization != "none"
+    untied = recipe.init == "random" and footprint.shared_head
     return Surroundings(
-        workspace_bytes=row["bytes_by_capability"].get(capability, row["default_bytes"]),
-        warm_up=quantized,
+        workspace_bytes=workspace_bytes(gpu),
+        warm_up=quantized or (recipe.loop == "trainer" and recipe.init == "pretrained"),
+        untied_bytes=footprint.embedding_bytes if untied else 0,
         clears_cache=quantized and recipe.kbit_preparation and recipe.quantization != "gptq",
     )
+
+
+def _name(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))
 
 
 def gpu_rates(gpu: Gpu) -> Rates:
@@ -71,6 +87,7 @@ def gpu_rates(gpu: Gpu) -> Rates:
         transfer_bytes_per_s=_transfer_bytes_per_s(gpu),
         random_elements_per_s=bandwidth * share["bandwidth"],
         op_s=share["op_s"],
+        overlaps=True,
     )
 
 

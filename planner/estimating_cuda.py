@@ -51,7 +51,7 @@ class CudaRun:
             return None
         allocator = CachingAllocator(capacity, expandable=self.recipe.allocator == "expandable")
         try:
-            around = surroundings(self.recipe, self.gpu)
+            around = surroundings(self.recipe, self.footprint, self.gpu)
             kept = gathering(self.recipe, self.footprint, self.shape)
             return simulate(self.footprint, self.shape, around, allocator, kept)
         except OutOfMemoryError:

@@ -14,8 +14,6 @@ from .stream import Stream
 CUDA_PHASES = ("load", "wrap", "first step", "steady step", "evaluation")
 WORKSPACE = "runtime"
 LOGITS = "logits and loss"
-_WORKSPACES_FROM = (("first step", "forward"), ("first step", "backward"))
-"""Forward pass and autograd's own thread each have a cuBLAS handle, and each handle a workspace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +31,9 @@ class Surroundings:
 
     workspace_bytes: int
     warm_up: bool
+    """Whether weights are read onto the device (transformers' `caching_allocator_warmup`), not moved there later."""
+    untied_bytes: int
+    """A model made on the device has a head of its own until it is tied to the embeddings."""
     clears_cache: bool
     """Whether PEFT empties the cache after k-bit preparation (since 0.21)."""
 
@@ -76,7 +77,9 @@ class _Run:
         self.blocks: dict[int | str, Block] = {}
         self.found: dict[str, CudaPeak] = {}
         self.highest, self.at_highest = 0, list(self.live)
-        self.workspaces = list(_WORKSPACES_FROM)
+        self.products = set(stream.products)
+        """Forward pass and autograd's own thread each have a cuBLAS handle, and each handle a workspace: taken at its
+        first product, whose result is there already."""
         self.joined: list[str] = []
         self.alone: list[str] = []
 
@@ -85,19 +88,25 @@ class _Run:
         phase = CUDA_PHASES[0]
         if self.around.warm_up:
             self._warm_up(copies)
-        for entered, stage, slot, index, born in self.stream.schedule(copies):
+        for entered, _, slot, index, born in self.stream.schedule(copies):
             if entered != phase:
+                if phase == "load" and self.around.untied_bytes:
+                    self._born("untied head", self.around.untied_bytes, self.number["weights"])
+                    self._died("untied head", self.number["weights"])
                 if phase == "evaluation":
                     self._join_the_last()
-                self._end(phase)
+                for passed in CUDA_PHASES[CUDA_PHASES.index(phase) :]:
+                    if passed == entered:
+                        break
+                    self._end(passed)
                 phase = entered
                 if phase == "evaluation":
                     self._gather()
-            if self.workspaces and (phase, stage) == self.workspaces[0]:
-                self.workspaces.pop(0)
-                self._born(None, self.around.workspace_bytes, self.number[WORKSPACE])
             if born:
                 self._born(slot, self.sizes[index], self.kinds[index])
+                if index in self.products:
+                    self.products.discard(index)
+                    self._born(None, self.around.workspace_bytes, self.number[WORKSPACE])
             else:
                 self._died(slot, self.kinds[index])
         self._end(phase)

@@ -64,8 +64,12 @@ class NotPeriodicError(Exception):
 class Stream:
     """A traced step that extends to n repeated units."""
 
-    def __init__(self, storages: Sequence[TracedStorage], blocks: Sequence[Block]) -> None:
+    def __init__(
+        self, storages: Sequence[TracedStorage], blocks: Sequence[Block], products: Sequence[int] = ()
+    ) -> None:
         self.storages = storages
+        self.products = products
+        """Results of the first matrix product of each thread, by index: a BLAS library's handle is made there."""
         self.blocks = blocks
         self._birth: dict[int, int] = {}
         self._siblings: dict[tuple[int, int], int] = {}
@@ -85,6 +89,7 @@ class Stream:
             "sizes": [list(size) for size in sizes],
             "storages": [[place[storage.size], storage.component] for storage in self.storages],
             "blocks": [[block.phase, block.stage, block.unit, list(block.events)] for block in self.blocks],
+            "products": list(self.products),
         }
 
     @classmethod
@@ -94,6 +99,7 @@ class Stream:
         return cls(
             [TracedStorage(sizes[size], component) for size, component in data["storages"]],
             [Block(phase, stage, unit, tuple(events)) for phase, stage, unit, events in data["blocks"]],
+            data["products"],
         )
 
     def happenings(self, copies: int) -> Iterator[Happening]:

@@ -90,7 +90,8 @@ def cuda_attention(kernel: Kernel) -> Callable[..., Tensor]:
             attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(
                 attn_mask.logical_not(), float("-inf")
             )
-        chosen = _possible(kernel, query, value, attn_mask)
+        grouped = enable_gqa and query.shape[1] != key.shape[1]
+        chosen = _possible(kernel, query, value, attn_mask, grouped=grouped)
         if chosen == "math":
             return _aten._scaled_dot_product_attention_math(  # type: ignore[no-any-return]
                 query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
@@ -101,7 +102,7 @@ def cuda_attention(kernel: Kernel) -> Callable[..., Tensor]:
             return _aten._scaled_dot_product_cudnn_attention(  # type: ignore[no-any-return]
                 query, key, value, attn_mask, True, dropout_p, is_causal, scale=scale
             )[0]
-        if enable_gqa:
+        if grouped:  # by hand: torch itself would not come here
             key, value = (t.repeat_interleave(query.shape[1] // t.shape[1], 1) for t in (key, value))
         if attn_mask is not None:
             attn_mask = _aligned(attn_mask, query, key)
@@ -151,13 +152,14 @@ def _flash_backward(query: Tensor, key: Tensor, value: Tensor) -> list[tuple[tup
     return found
 
 
-def _possible(kernel: Kernel, query: Tensor, value: Tensor, mask: Tensor | None) -> Kernel:
-    """The kernel that runs for these very tensors (sdp_utils.cpp): fused ones have conditions."""
+def _possible(kernel: Kernel, query: Tensor, value: Tensor, mask: Tensor | None, *, grouped: bool) -> Kernel:
+    """The kernel that runs for these very tensors (sdp_utils.cpp): fused ones have conditions. The efficient one knows no
+    grouped heads, so it is none that torch falls back to for them."""
     half = query.dtype in (torch.float16, torch.bfloat16)
     if kernel in ("flash", "cudnn") and (
         not half or query.shape[-1] > 256 or query.shape[-1] != value.shape[-1]
     ):
-        return "efficient"
+        return "math" if grouped else "efficient"
     return "efficient" if kernel == "flash" and mask is not None else kernel
 
 

@@ -48,6 +48,7 @@ class Loading:
         dtype = getattr(torch, self.recipe.weights_dtype)
         waiting: list[tuple[str, Tensor, Tensor]] = []
         self.layer = None
+        seen: set[int] = set()
         for path, module in self.model.named_modules():
             if is_added(path):
                 continue
@@ -62,6 +63,9 @@ class Loading:
                 self.tracker.adopt(module.buffers(recurse=False), "weights", layer_of(path))
                 del original
             for name, tensor in (*module.named_parameters(recurse=False), *_plain_buffers(module)):
+                if id(tensor) in seen:
+                    continue  # a head that is the embeddings
+                seen.add(id(tensor))
                 self._enter(LOAD, "weights", f"{path}.{name}")
                 if (
                     tensor.dtype == torch.float32

@@ -246,7 +246,7 @@ def _traced(storage: Storage, recording: _Recording) -> TracedStorage:
 
 def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: Shape | None) -> Footprint:
     depth, model = recording.depth, recording.model
-    stream = Stream(storages, blocks(recording.tracker, depth))
+    stream = Stream(storages, blocks(recording.tracker, depth), tuple(recording.tracker.products.values()))
     if not depth.whole:
         _require_one_pass(recording)
         check_extends(stream)

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .contents import Contents
 from .shortcut import declined, shortcut
-from .work import Work, work_of
+from .work import Work, is_product, work_of
 
 Scratch = Callable[[Any, Sequence[Any]], Iterable[tuple[tuple[int, ...], torch.dtype]]]
 
@@ -75,6 +75,8 @@ class StorageTracker(TorchDispatchMode):
         self.scratch = scratch
         self.storages: list[Storage] = []
         self.segments: list[Segment] = []
+        self.products: dict[bool, int] = {}
+        """The result of the first matrix product of the forward pass (False) and of autograd (True), by index."""
         self.longest_segment: int | None = None
         """Events beyond which a segment must be a loop over tokens; None lets it loop."""
         self._live: dict[int, Storage] = {}
@@ -103,6 +105,8 @@ class StorageTracker(TorchDispatchMode):
                 self._follow(tensor)
         if self.scratch is not None:
             self._hold_scratch(self.scratch(func, args))
+        if is_product(func):
+            self.products.setdefault(_in_autograd(), self._follow(output).index)
         if work := work_of(func, args, outputs):
             self.segments[-1].work.append(work)
         return output
@@ -160,3 +164,8 @@ class StorageTracker(TorchDispatchMode):
         self._owners.pop(key, None)
         if storage is not None:
             self.segments[-1].events.append(-storage.index - 1)
+
+
+def _in_autograd() -> bool:
+    """Whether this is a backward pass, recomputed forward passes included: it runs in a thread of its own on a GPU."""
+    return bool(torch._C._current_graph_task_id() != -1)

@@ -44,6 +44,11 @@ class Work:
     """A sum of products: one tuple of dimensions for each operand."""
 
 
+def is_product(func: Any) -> bool:
+    """Whether an op is a matrix product of a BLAS library."""
+    return func in _MATMULS
+
+
 def work_of(func: Any, args: Sequence[Any], outputs: Sequence[Any]) -> Work | None:
     """The work of one dispatched op; None for views and for ops that only make metadata."""
     if func in _MATMULS:
