@@ -26,27 +26,36 @@ from .rows import Row
 from .truth import t4_rows
 
 KINDS = ("matmul float16", "matmul float32", "attention float16", "attention float32", "traffic", "ops")
-_START = (2e13, 4e12, 1e13, 3e12, 2e11, 2e5)
+_START = (2e13, 4e12, 1e13, 3e12, 2e11, 5e4)
 _NAMES = ("half_matmul", "float_matmul", "half_attention", "float_attention", "bandwidth", "op_s")
 
 
-def work_of(row: Row, predictor: Predictor) -> list[float]:
-    """A step's work by KINDS."""
+Work = tuple[Sequence[float], Sequence[float]]
+"""Of the micro batches, and of the optimizer, by KINDS."""
+
+
+def work_of(row: Row, predictor: Predictor) -> Work:
+    """A step's work."""
     footprint, values = predictor.footprint(row), shape_of(row.recipe).values()
-    found = dict.fromkeys(KINDS, 0.0)
+    found = {owner: dict.fromkeys(KINDS, 0.0) for owner in ("micro", "optimizer")}
     for name, part in footprint.work.items():
-        kind = name.split(" ", 1)[1]
-        if kind in found:
-            found[kind] += part.at(values, footprint.extra_units)
-    return list(found.values())
+        owner, kind = name.split(" ", 1)
+        if kind in found[owner]:
+            found[owner][kind] += part.at(values, footprint.extra_units)
+    return tuple(found["micro"].values()), tuple(found["optimizer"].values())
 
 
-def seconds(work: Sequence[float], rates: Sequence[float]) -> float:
-    """A step's time at these rates, a second."""
-    return sum(amount / rate for amount, rate in zip(work, rates, strict=True))
+def seconds(work: Work, rates: Sequence[float]) -> float:
+    """A step's time at these rates, a second: the GPU's, or that of issuing its ops (planner/timing.py)."""
+    return sum(_part(part, rates) for part in work)
 
 
-def fit(runs: Sequence[tuple[Sequence[float], float]]) -> list[float]:
+def _part(amounts: Sequence[float], rates: Sequence[float]) -> float:
+    *device, issued = (amount / rate for amount, rate in zip(amounts, rates, strict=True))
+    return max(sum(device), issued)
+
+
+def fit(runs: Sequence[tuple[Work, float]]) -> list[float]:
     """The rates that explain these (work, seconds) best."""
     best = [log(rate) for rate in _START]
 

@@ -31,6 +31,8 @@ class Rates:
     attention_flop_per_s: Mapping[str, float] | None = None
     """Of fused attention by dtype, where it differs from plain products."""
 
+    overlaps: bool = False
+    """Whether ops are only issued by the processor that runs the program, and done beside it by another (a GPU)."""
     tf32_flop_per_s: float | None = None
     """Of fp32 products by TF32's tensor cores; None where there are none."""
 

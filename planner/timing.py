@@ -51,10 +51,14 @@ class StepClock:
 
 
 class _Part:
-    """The work of a micro batch, or of the optimizer: a sum at constant rates, and products whose rate bends."""
+    """The work of a micro batch, or of the optimizer: a sum at constant rates, and products whose rate bends.
+
+    A GPU computes while the next ops are issued: what takes longer counts, as little waits for its results (PyTorch,
+    CUDA semantics, asynchronous execution).
+    """
 
     def __init__(self, footprint: Footprint, owner: str, rates: Rates, width: int) -> None:
-        constant = [0.0] * len(ZERO)
+        constant, issued = [0.0] * len(ZERO), [0.0] * len(ZERO)
         self._bent: list[tuple[Callable[[Sequence[float]], float], Callable[[float], float]]] = []
         for name, work in footprint.work.items():
             whose, kind, *dtype = name.split()
@@ -64,16 +68,17 @@ class _Part:
             if kind in ("matmul", "attention"):
                 self._bent.append((function(amount), _rate(rates, kind, dtype[0], width)))
             else:
-                per = _per_unit_s(rates, kind)
-                constant = [c + per * a for c, a in zip(constant, amount, strict=True)]
+                per, sums = _per_unit_s(rates, kind), issued if kind == "ops" and rates.overlaps else constant
+                sums[:] = [c + per * a for c, a in zip(sums, amount, strict=True)]
         self._fixed_s = constant[0]
         self._constant = function(constant) if any(constant[1:]) else None
+        self._issued = function(issued) if any(issued) else None
 
     def seconds(self, values: Sequence[float]) -> float:
         seconds = self._fixed_s if self._constant is None else self._constant(values)
         for amount, rate in self._bent:
             seconds += amount(values) / rate(values[_ROWS])
-        return seconds
+        return seconds if self._issued is None else max(seconds, self._issued(values))
 
 
 def _rate(rates: Rates, kind: str, dtype: str, width: int) -> Callable[[float], float]:
