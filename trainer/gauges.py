@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import psutil
+
 from ..profiles.cgroup import ROOT, memory_groups
 from ..profiles.gpu import first_handle
 from .cgroup_limit import ControlGroup
@@ -90,18 +92,35 @@ def gpu_gauge(members: Callable[[], set[int]], *, alone: bool) -> Gauge | None:
     return gauge
 
 
+def held_of_gpu(members: set[int]) -> int | None:
+    """Bytes of the first visible GPU that processes hold now; None where the driver does not tell."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handle = first_handle(pynvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return None if handle is None else _held_by(pynvml, handle, members)
+    except ImportError:
+        return None
+    except pynvml.NVMLError:
+        return None
+
+
 def _device_used(nvml: Any, handle: Any) -> int:
     return int(nvml.nvmlDeviceGetMemoryInfo(handle).used)
 
 
 def _held_by(nvml: Any, handle: Any, members: set[int]) -> int | None:
-    """Bytes of the processes that are `members`; None where none is known, or its bytes are not."""
+    """Bytes of the processes that are `members`; None where the driver does not tell them apart. Where it knows others by
+    the numbers that they have here, and none of ours, ours hold nothing."""
     try:
         running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
     except nvml.NVMLError:
         return None
     sizes = [process.usedGpuMemory for process in running if process.pid in members]
-    return sum(map(int, sizes)) if sizes and None not in sizes else None
+    if not sizes and not (running and all(psutil.pid_exists(process.pid) for process in running)):
+        return None
+    return None if None in sizes else sum(map(int, sizes))
 
 
 def _pressure(path: Path) -> dict[str, float]:

@@ -41,7 +41,7 @@ def load_base(job: Job) -> nn.Module:
         raise LplanError(
             f"the weights of {job.model} cannot be loaded: {line}", hint="check its safetensors files"
         ) from error
-    return _prepared(model) if job.recipe.quantization != "none" and job.recipe.kbit_preparation else model
+    return model
 
 
 _ATTENTION = {"sdpa": None, "eager": "eager", "flash": "flash_attention_2"}
@@ -66,7 +66,10 @@ def on_the_device(recipe: Recipe) -> dict[str, Any]:
     return {**where, "quantization_config": packed}
 
 
-def _prepared(model: nn.Module) -> nn.Module:
+def prepared(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """The base as adapters find it: what is not quantized in fp32, if the recipe says so."""
+    if recipe.quantization == "none" or not recipe.kbit_preparation:
+        return model
     from peft import prepare_model_for_kbit_training
 
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # type: ignore[no-any-return]

@@ -61,7 +61,7 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     from .batches import TokenDataset
     from .evaluation.each_epoch import SampleRequests
     from .evaluation.of_run import evaluate_briefly
-    from .loading import load_base
+    from .loading import load_base, prepared
     from .rehearsal import rehearse
     from .reporter import Cadence, Reporter
     from .training import PlannedTrainer
@@ -71,16 +71,15 @@ def run(folder: Path, channel: Channel, stop_asked: list[bool]) -> None:
     torch.manual_seed(job.schedule.seed)
     train = TokenDataset(TokenFile(folder, "train"))
     held_out = TokenDataset(TokenFile(folder, "validation"))
-    channel.phase("load")
     if job.device is not None:
-        from .device import hold_to, memory_now, peak_since_last_asked
+        from .device import HeldDevice, memory_now
 
-        hold_to(job.device.budget_bytes, job.device.context_bytes)
-        channel.device_peak = peak_since_last_asked(job.device.context_bytes)
+        channel.device_peak = HeldDevice(job.device).peak_since_last_asked
         channel.device_memory = memory_now
+    channel.phase("load")
     base = load_base(job)
     channel.phase("wrap")
-    model = wrap(base, job.recipe)
+    model = wrap(prepared(base, job.recipe), job.recipe)
     checkpoint, damaged = newest_good(folder / "checkpoints")
     for damage in damaged:
         channel.note(damage)

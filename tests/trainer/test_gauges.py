@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ PSI = (
     "some avg10={some} avg60=0.10 avg300=0.00 total=924723\n"
     "full avg10={full} avg60=0.00 avg300=0.00 total=393513\n"
 )
+
+
+NOBODY = 2**22 + 1
+"""No process: Linux gives no such number (proc(5), pid_max)."""
 
 
 def write(path: Path, text: str) -> None:
@@ -79,7 +84,7 @@ def test_processes_of_the_tree_count_and_others_do_not(monkeypatch: pytest.Monke
     "later",
     [
         pytest.param({"processes": [(7, None)]}, id="WSL2 says not available"),
-        pytest.param({"processes": [(4711, 900)]}, id="a container has numbers of its own"),
+        pytest.param({"processes": [(NOBODY, 900)]}, id="a container has numbers of its own"),
         pytest.param({}, id="not supported"),
     ],
 )
@@ -90,6 +95,13 @@ def test_without_figures_of_processes_it_is_what_the_device_gained(
     nvml_of(monkeypatch, *devices)
     found = held(devices, {"mib": (15360, 448, 1300), **later})
     assert found == {"device_used_bytes": 1300, "device_bytes": 1200}
+
+
+def test_who_has_not_started_to_use_the_gpu_holds_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = ({**T4, "mib": (15360, 448, 100)},)
+    nvml_of(monkeypatch, *devices)
+    found = held(devices, {"mib": (15360, 448, 1300), "processes": [(os.getpid(), 1200)]})
+    assert found == {"device_used_bytes": 1300, "device_bytes": 0}
 
 
 def test_an_instance_is_read_and_not_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
