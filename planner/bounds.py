@@ -138,13 +138,12 @@ def recomputed(recipe: Recipe, plain: Footprint, alike: tuple[Footprint, Footpri
 
 
 def _beyond(plain: Footprint, with_again: Footprint, without: Footprint) -> dict[str, Linear]:
-    work = dict(plain.work)
+    """Of whole models: a unit of a graph with every other layer checkpointed is two layers, one without is one."""
+    work = {name: Linear(part.whole(plain.extra_units)) for name, part in plain.work.items()}
     for name, part in with_again.work.items():
         before, known = without.work.get(name, Linear(ZERO)), work.get(name, Linear(ZERO))
-        work[name] = Linear(
-            plus(known.base, minus(part.base, before.base)),
-            plus(known.per_unit, minus(part.per_unit, before.per_unit)),
-        )
+        more = minus(part.whole(with_again.extra_units), before.whole(without.extra_units))
+        work[name] = Linear(plus(known.base, more))
     return work
 
 

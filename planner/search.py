@@ -20,7 +20,7 @@ from .request import not_chunkable
 from .space import Tier, space, tiers
 from .task import Task
 from .timing import predict_time
-from .tracer import Footprints, Progress, baseline, footprints
+from .tracer import Footprints, Progress, baseline, footprints, several
 
 EQUALLY_FAST = 0.05
 """Predicted times closer than this are taken as equal: the time model is not that exact."""
@@ -62,7 +62,7 @@ def search(task: Task, progress: Progress | None = None) -> Found:
 @contextmanager
 def tracing(task: Task, progress: Progress | None) -> Iterator[Footprints]:
     """Footprints of the task's model, with the graphs of its space as the number that progress is told of."""
-    graphs = 1 if progress is None else len({recipe.graph() for recipe in space(task)})
+    graphs = 1 if progress is None else len({several(recipe).graph() for recipe in space(task)})
     told = None if progress is None else lambda done: progress(done, max(done, graphs))
     with Footprints(task.situation.model, told) as footprints:
         yield footprints

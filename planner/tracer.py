@@ -15,7 +15,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 from ..profiles.errors import EXIT_USAGE, LplanError, UsageError
@@ -78,7 +78,22 @@ def _wanted(
             else:
                 graph = request[0].graph()
                 wanted.setdefault((graph, request[1]) if graph in known else graph, request)
-    return list(wanted.values())
+    return [
+        (recipe, shape)
+        for recipe, shape in wanted.values()
+        if recipe.accumulation > 1
+        or several(recipe).graph() not in {other.graph() for other, _ in wanted.values()}
+    ]
+
+
+def single(recipe: Recipe) -> Recipe:
+    """The recipe with one micro batch a step."""
+    return replace(recipe, accumulation=1)
+
+
+def several(recipe: Recipe) -> Recipe:
+    """The recipe with several micro batches a step: its trace shows a single one as well."""
+    return replace(recipe, accumulation=max(2, recipe.accumulation))
 
 
 def _answers(
@@ -142,13 +157,17 @@ class Footprints:
     def get(self, recipe: Recipe, shape: Shape) -> Footprint | LplanError:
         """The footprint, or why the libraries refuse it. Raises LplanError when the tracing process itself fails."""
         answer = self.known(recipe, shape)
-        if answer is not None:
-            return answer
+        if answer is None and recipe.accumulation == 1 and self.known(several(recipe), shape) is None:
+            self._traced(several(recipe), shape)
+            answer = self.known(recipe, shape)
+        return self._traced(recipe, shape) if answer is None else answer
+
+    def _traced(self, recipe: Recipe, shape: Shape) -> Footprint | LplanError:
         if self._answers is None:
             self._answers = _trace(self._model, iter(self._asked.popleft, None), self._store)
         self._asked.append((recipe, shape))
         _, traced = next(self._answers)
-        self._found[recipe.graph()].append(traced)
+        self._found.setdefault(recipe.graph(), []).append(traced)
         if isinstance(traced, Footprint):
             self._store.keep(self._model.config, recipe, traced)
         self.traced += 1
@@ -160,7 +179,10 @@ class Footprints:
 def _trace(
     model: ModelProfile, requests: Iterable[tuple[Recipe, Shape]], store: FootprintStore
 ) -> Iterator[tuple[tuple[Recipe, Shape], Footprint | LplanError]]:
-    """Answers in the order of the requests, each of which is drawn when the one before it is answered."""
+    """Answers in the order of the requests, each of which is drawn when the one before it is answered.
+
+    What a trace says of a single micro batch a step goes into the store beside it.
+    """
     environment = {
         **os.environ,
         **environment_of("pinned", threads=1),
@@ -188,6 +210,8 @@ def _trace(
                 raise LplanError(
                     f"tracing {model.id} failed: {why}", hint="run again with --debug to see where"
                 )
+            if "single" in answer:
+                store.keep(model.config, single(recipe), footprint_from_dict(answer["single"]))
             yield (recipe, shape), _answer(answer)
 
 

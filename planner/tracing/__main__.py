@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ...profiles.errors import LplanError
-from ..footprint import Footprint
 from ..polynomial import Shape
 from ..recipe import Recipe
 
@@ -28,21 +27,22 @@ def main() -> None:
 
 
 def _answers(order: dict[str, Any], requests: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    from .trace import trace
+    from .trace import Traced, trace_both
 
-    found: list[tuple[dict[str, Any], Footprint]] = []
+    found: list[tuple[dict[str, Any], Traced]] = []
     for knobs, sizes in requests:
         shape = Shape(**sizes)
-        footprint = next((f for known, f in found if known == knobs and f.holds(shape)), None)
+        known = next((t for asked, t in found if asked == knobs and t.footprint.holds(shape)), None)
         try:
-            footprint = footprint or trace(
+            traced = known or trace_both(
                 order["config"], Recipe.from_dict(knobs), shape, trust_remote_code=order["trust_remote_code"]
             )
         except LplanError as error:
             yield {"error": str(error), "hint": error.hint, "exit_code": error.exit_code}
         else:
-            found.append((knobs, footprint))
-            yield {"footprint": footprint.to_dict()}
+            found.append((knobs, traced))
+            single = {} if traced.single is None else {"single": traced.single.to_dict()}
+            yield {"footprint": traced.footprint.to_dict(), **single}
 
 
 def _import_stack() -> None:

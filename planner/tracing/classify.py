@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 
 from ..stream import Block
@@ -34,11 +35,11 @@ def _component(storage: Storage, born: Segment, died: Segment | None) -> str:
     return "activations" if born.stage == "backward" and storage.recomputed else "temporaries"
 
 
-def blocks(tracker: StorageTracker, depth: Depth) -> list[Block]:
+def blocks(segments: Iterable[Segment], depth: Depth) -> list[Block]:
     """The segments as planner.stream wants them: merged by unit."""
     return [
         Block(phase, stage, unit, tuple(event for segment in run for event in segment.events))
         for (phase, stage, unit), run in groupby(
-            tracker.segments, key=lambda segment: (segment.phase, segment.stage, depth.unit(segment.layer))
+            segments, key=lambda segment: (segment.phase, segment.stage, depth.unit(segment.layer))
         )
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -25,8 +25,15 @@ OPTIMIZER_STEPS = ("first step", "steady step")
 class TracedStep:
     """The step of `planner.recipe.Recipe` on a model, at one batch shape."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, shape: Shape, tracker: StorageTracker) -> None:
-        self.model, self.recipe, self.shape, self.tracker = model, recipe, shape, tracker
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        shape: Shape,
+        tracker: StorageTracker,
+        steps: Sequence[str] = OPTIMIZER_STEPS,
+    ) -> None:
+        self.model, self.recipe, self.shape, self.tracker, self.steps = model, recipe, shape, tracker, steps
         self.objective = Objective(recipe.loss, shape.chunk)
         self.layers = decoder_layers(model)
         self.phase = LOAD
@@ -35,11 +42,12 @@ class TracedStep:
         self.device = next(model.parameters()).device
 
     def run(self) -> None:
-        """Weights, two optimizer steps, one evaluation batch."""
+        """Weights, the optimizer steps, one evaluation batch."""
         Loading(self.model, self.recipe, self.tracker).run()
         optimizer = self._optimizer()
         with offloading(self.model, self.recipe, self.tracker), self.tracker, self._layer_marks():
-            for self.phase in OPTIMIZER_STEPS:
+            for phase in self.steps:
+                self.phase = phase
                 for _ in range(self.recipe.accumulation):
                     held = self._micro_batch()
                 self._optimizer_step(optimizer)

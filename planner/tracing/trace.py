@@ -20,6 +20,7 @@ from .contents import experts_of
 from .cuda import scratch
 from .depth import Depth, choose_depth, cut, whole_depth
 from .device import STAND_INS, StandIn, on_device, prepare_device
+from .excerpt import Excerpt, brief, single
 from .gathering import LOGITS_AND_LABELS, Kept, gathered
 from .kinds import Stack
 from .loading import layer_of
@@ -28,8 +29,8 @@ from .objective import as_built, head_of
 from .packing import kept_apart
 from .quantized import parameter_sizes
 from .shapes import CHUNKS, Lengths, lengths_around, prime_shapes
-from .step import TracedStep
-from .tracker import PerTokenLoopError, Storage, StorageTracker
+from .step import OPTIMIZER_STEPS, TracedStep
+from .tracker import PerTokenLoopError, Segment, Storage, StorageTracker
 from .work import total_work
 
 _EVENTS_A_TOKEN = 4
@@ -42,9 +43,12 @@ class _ShapeDependentError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Recording:
-    """One traced run."""
+    """One traced run, or an excerpt of one."""
 
-    tracker: StorageTracker
+    segments: Sequence[Segment]
+    storages: Sequence[Storage]
+    products: tuple[int, ...]
+    """Results of each thread's first matrix product, all of a first micro batch, by index."""
     model: nn.Module
     depth: Depth
     shape: Shape
@@ -55,6 +59,14 @@ class _Recording:
     """Of an evaluation batch."""
 
 
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A recipe's footprint, and that of the same with a single micro batch a step, where the trace shows it too."""
+
+    footprint: Footprint
+    single: Footprint | None = None
+
+
 def trace(
     config_values: Mapping[str, Any], recipe: Recipe, shape: Shape, *, trust_remote_code: bool = False
 ) -> Footprint:
@@ -62,20 +74,27 @@ def trace(
 
     Raises LplanError where the libraries refuse the model or the recipe.
     """
+    return trace_both(config_values, recipe, shape, trust_remote_code=trust_remote_code).footprint
+
+
+def trace_both(
+    config_values: Mapping[str, Any], recipe: Recipe, shape: Shape, *, trust_remote_code: bool = False
+) -> Traced:
+    """As `trace`, with what the same trace says of a single micro batch."""
     config = make_config(config_values, trust_remote_code=trust_remote_code)
     stack = _stack(config, recipe)
     few = choose_depth(text_config(config), recipe.checkpoint_period, stack.kinds_under(recipe))
     if not few.whole:
         with suppress(NotPeriodicError):
-            return _footprint_of(_Tracer(config, recipe, few, stack), shape)
-    return _footprint_of(_Tracer(config, recipe, whole_depth(few.layers), stack), shape)
+            return _traced_around(_Tracer(config, recipe, few, stack), shape)
+    return _traced_around(_Tracer(config, recipe, whole_depth(few.layers), stack), shape)
 
 
 def trace_whole(config_values: Mapping[str, Any], recipe: Recipe, shape: Shape) -> Footprint:
     """The footprint for one shape, with every layer traced: what `trace` has to agree with."""
     config = make_config(config_values)
     stack = _stack(config, recipe)
-    return _Tracer(config, recipe, whole_depth(len(stack.kinds)), stack).for_shape(shape)
+    return _Tracer(config, recipe, whole_depth(len(stack.kinds)), stack).for_shape(shape).footprint
 
 
 def planned_depth(config_values: Mapping[str, Any], recipe: Recipe) -> Depth:
@@ -94,7 +113,7 @@ def _stack(config: Any, recipe: Recipe) -> Stack:
     return Stack(model, decoder_layers(model))
 
 
-def _footprint_of(tracer: _Tracer, shape: Shape) -> Footprint:
+def _traced_around(tracer: _Tracer, shape: Shape) -> Traced:
     """One that holds for many shapes, else (the graph changes with the shape, or refuses others) for this one."""
     try:
         return tracer.for_lengths(lengths_around(tracer.config, shape.seq))
@@ -111,32 +130,63 @@ class _Tracer:
         self.config, self.recipe, self.depth, self.stack = config, recipe, depth, stack
         self.stand_ins = STAND_INS if recipe.autocast_dtype is None else STAND_INS[1:]
 
-    def for_lengths(self, lengths: Lengths) -> Footprint:
+    def for_lengths(self, lengths: Lengths) -> Traced:
         """A footprint for all shapes with these sequence lengths. Raises _ShapeDependentError where there is none."""
         shapes = prime_shapes(self.config, self.recipe, lengths)
         if shapes is None:
             raise _ShapeDependentError(f"too few primes in {lengths}")
         try:
-            first, check = (self._record(shape, loops=False) for shape in shapes)
+            first = self._record(shapes[0], loops=False)
+            storages = _symbolic(first)
+            self._check(first, storages, shapes[1])
         except PerTokenLoopError as error:
             raise _ShapeDependentError("a layer loops over tokens") from error
-        storages = _symbolic(first)
-        _verify(storages, first, check)
-        return replace(_footprint(first, storages, None), shortest=lengths.shortest, longest=lengths.longest)
+        found = self._footprints(first, storages, None)
 
-    def for_shape(self, shape: Shape) -> Footprint:
+        def held(footprint: Footprint) -> Footprint:
+            return replace(footprint, shortest=lengths.shortest, longest=lengths.longest)
+
+        return Traced(held(found.footprint), None if found.single is None else held(found.single))
+
+    def for_shape(self, shape: Shape) -> Traced:
         """A footprint for one shape."""
         recording = self._record(shape)
         storages = [
-            TracedStorage(term("1", s.size_bytes), s.component or "temporaries")
-            for s in recording.tracker.storages
+            TracedStorage(term("1", s.size_bytes), s.component or "temporaries") for s in recording.storages
         ]
-        return _footprint(recording, storages, shape)
+        return self._footprints(recording, storages, shape)
 
-    def _record(self, shape: Shape, *, loops: bool = True) -> _Recording:
+    def _check(self, first: _Recording, storages: Sequence[TracedStorage], shape: Shape) -> None:
+        """Raise _ShapeDependentError unless another shape shows the same graph with the sizes that are expected.
+
+        A first step with one micro batch shows all that depends on the shape; where it is no part of the recording
+        by itself, all of it is recorded again.
+        """
+        part = brief(first.segments)
+        if part is not None and _agrees(part, storages, self._record(shape, loops=False, whole=False)):
+            return
+        _verify(storages, first, self._record(shape, loops=False))
+
+    def _footprints(
+        self, recording: _Recording, storages: Sequence[TracedStorage], shape: Shape | None
+    ) -> Traced:
+        part = single(recording.segments) if self.recipe.accumulation > 1 else None
+        alone = None
+        if part is not None:
+            excerpt = replace(
+                recording,
+                segments=part.segments,
+                storages=[recording.storages[n] for n in part.kept],
+                products=tuple(part.kept.index(n) for n in recording.products),
+            )
+            alone = _footprint(excerpt, [storages[n] for n in part.kept], shape)
+        return Traced(_footprint(recording, storages, shape), alone)
+
+    def _record(self, shape: Shape, *, loops: bool = True, whole: bool = True) -> _Recording:
+        """The recipe's steps and an evaluation; not `whole`: a first step alone, with one micro batch."""
         while True:
             try:
-                return self._run(shape, self.stand_ins[0], loops)
+                return self._run(shape, self.stand_ins[0], loops, whole)
             except (LplanError, NotPeriodicError, PerTokenLoopError):
                 raise
             except Exception as error:
@@ -149,7 +199,7 @@ class _Tracer:
                     ) from error
                 self.stand_ins = self.stand_ins[1:]
 
-    def _run(self, shape: Shape, stand_in: StandIn, loops: bool) -> _Recording:
+    def _run(self, shape: Shape, stand_in: StandIn, loops: bool, whole: bool) -> _Recording:
         with on_device("meta"):
             model = self._model()
         tracker = StorageTracker(
@@ -159,11 +209,24 @@ class _Tracer:
         )
         tracker.longest_segment = None if loops else _EVENTS_A_TOKEN * shape.seq
         with prepare_device(model, self.recipe, stand_in), kept_apart(model, self.recipe.padding):
-            step = TracedStep(model, self.recipe, shape, tracker)
+            recipe = self.recipe if whole else replace(self.recipe, accumulation=1)
+            step = TracedStep(
+                model, recipe, shape, tracker, OPTIMIZER_STEPS if whole else OPTIMIZER_STEPS[:1]
+            )
             step.run()
         name_components(tracker)
         untouched, attention = step.logits_untouched, self.recipe.attention
-        return _Recording(tracker, model, self.depth, shape, untouched, attention, step.gathered)
+        return _Recording(
+            segments=tracker.segments,
+            storages=tracker.storages,
+            products=tuple(tracker.products.values()),
+            model=model,
+            depth=self.depth,
+            shape=shape,
+            chunkable=untouched,
+            asked=attention,
+            kept=step.gathered,
+        )
 
     def _model(self) -> nn.Module:
         """The wrapped model of the layers to trace. Raises NotPeriodicError where it is another with fewer layers."""
@@ -190,20 +253,30 @@ def _cut(config: Any, depth: Depth) -> dict[str, Any]:
 
 
 def _verify(storages: Sequence[TracedStorage], first: _Recording, check: _Recording) -> None:
-    if _history(first) != _history(check):
+    if _history(first.segments) != _history(check.segments):
         raise _ShapeDependentError("the graph changes with the shape")
+    if wrong := _mispredicted(storages, check):
+        raise _ShapeDependentError(f"no polynomial: {wrong.dimensions}")
+
+
+def _agrees(part: Excerpt, storages: Sequence[TracedStorage], check: _Recording) -> bool:
+    if _history(part.segments) != _history(check.segments):
+        return False
+    return _mispredicted([storages[n] for n in part.kept], check) is None
+
+
+def _mispredicted(storages: Sequence[TracedStorage], check: _Recording) -> Storage | None:
     values = check.shape.values()
-    for predicted, storage in zip(storages, check.tracker.storages, strict=True):
-        if evaluate(predicted.size, values) != storage.size_bytes:
-            raise _ShapeDependentError(f"no polynomial: {storage.dimensions}")
+    pairs = zip(storages, check.storages, strict=True)
+    return next((found for told, found in pairs if evaluate(told.size, values) != found.size_bytes), None)
 
 
-def _history(recording: _Recording) -> list[tuple[str, str, int, list[int]]]:
-    return [(s.phase, s.stage, s.layer, s.settled()) for s in recording.tracker.segments]
+def _history(segments: Iterable[Segment]) -> list[tuple[str, str, int, list[int]]]:
+    return [(s.phase, s.stage, s.layer, s.settled()) for s in segments]
 
 
 def _symbolic(recording: _Recording) -> list[TracedStorage]:
-    storages = [_traced(storage, recording) for storage in recording.tracker.storages]
+    storages = [_traced(storage, recording) for storage in recording.storages]
     for index in _waiting(recording):
         row_bytes = storages[index].size[MONOMIALS.index("K")]
         rest = plus(term("N", row_bytes), term("K", -(CHUNKS - 1) * row_bytes))
@@ -223,10 +296,10 @@ def _waiting(recording: _Recording) -> set[int]:
     width = as_built(head).weight.shape[-1]
     found: set[int] = set()
     alive: dict[int, None] = {}
-    for segment in recording.tracker.segments:
+    for segment in recording.segments:
         for event in segment.events:
             index = abs(event) - 1
-            if recording.tracker.storages[index].dimensions != (recording.shape.chunk, width):
+            if recording.storages[index].dimensions != (recording.shape.chunk, width):
                 continue
             if event < 0:
                 alive.pop(index, None)
@@ -246,7 +319,7 @@ def _traced(storage: Storage, recording: _Recording) -> TracedStorage:
 
 def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: Shape | None) -> Footprint:
     depth, model = recording.depth, recording.model
-    stream = Stream(storages, blocks(recording.tracker, depth), tuple(recording.tracker.products.values()))
+    stream = Stream(storages, blocks(recording.segments, depth), recording.products)
     if not depth.whole:
         _require_one_pass(recording)
         check_extends(stream)
@@ -263,7 +336,7 @@ def _footprint(recording: _Recording, storages: Sequence[TracedStorage], shape: 
         traced_layers=depth.traced,
         target_modules=adapted_names(model),
         phases=phases,
-        work=total_work(recording.tracker, depth, recording.shape if shape is None else None),
+        work=total_work(recording.segments, depth, recording.shape if shape is None else None),
         parameters=_count((size for size in parameter_sizes(model) if not is_added(size[0])), depth),
         trainable_parameters=_count(
             ((n, p.numel()) for n, p in model.named_parameters() if p.requires_grad), depth
@@ -289,7 +362,7 @@ def _require_one_pass(recording: _Recording) -> None:
     """Raise NotPeriodicError where layers run twice or in another order, or where outputs of their own are kept."""
     ran = [
         segment.layer
-        for segment in recording.tracker.segments
+        for segment in recording.segments
         if (segment.phase, segment.stage) == ("evaluation", "forward") and segment.layer >= 0
     ]
     if ran != list(range(recording.depth.traced)):

@@ -19,7 +19,7 @@ from .fused import HEAD_OP
 from .shapes import CHUNKS
 
 if TYPE_CHECKING:
-    from .tracker import StorageTracker
+    from .tracker import Segment
 
 _aten = torch.ops.aten
 _MATMULS = {
@@ -69,15 +69,15 @@ def work_of(func: Any, args: Sequence[Any], outputs: Sequence[Any]) -> Work | No
     return Work("traffic", "", factors) if factors else None
 
 
-def total_work(tracker: StorageTracker, depth: Depth, shape: Shape | None) -> dict[str, Linear]:
+def total_work(segments: Sequence[Segment], depth: Depth, shape: Shape | None) -> dict[str, Linear]:
     """The steady step's work by kind: "micro ..." of one micro batch, "optimizer ..." of one optimizer step.
 
     `shape` is the traced one where the work is a polynomial of it; None takes the numbers as they are.
     Matmul and attention in FLOP, traffic in bytes, random in elements, ops in calls.
     """
-    micro_batches = sum(s.stage == "batch" and s.phase == "steady step" for s in tracker.segments)
+    micro_batches = sum(s.stage == "batch" and s.phase == "steady step" for s in segments)
     totals: dict[str, list[list[int]]] = {}
-    for segment in tracker.segments:
+    for segment in segments:
         if segment.phase != "steady step":
             continue
         repeated = depth.unit(segment.layer) == REPEATED

@@ -81,6 +81,27 @@ def test_what_was_traced_needs_no_process_again(answered: Answers, monkeypatch: 
     assert tracer.footprint(model(), RECIPE, LONG, store) == beyond
 
 
+def test_one_trace_serves_one_micro_batch_a_step_and_several(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    store, several = FootprintStore(tmp_path), Recipe(accumulation=4)
+    requests = [(RECIPE, SHAPE), (several, SHAPE)]
+    one, more = tracer.footprints(model(), requests, store=store, progress=lambda *n: told.append(n))
+    assert told == [(1, 1)]
+    assert isinstance(one, Footprint)
+    assert one != more
+    assert store.find(CONFIG, RECIPE, SHAPE) == one
+
+
+def test_a_search_asks_for_several_micro_batches_first(
+    answered: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LPLAN_CACHE", str(tmp_path))
+    with tracer.Footprints(model()) as footprints:
+        assert footprints.get(RECIPE, SHAPE) == answered[1][0]
+        assert isinstance(footprints.get(Recipe(accumulation=8), SHAPE), Footprint)
+        assert footprints.traced == 1
+
+
 def test_the_process_leaves_an_import_baseline(answered: Answers) -> None:
     found, mib = tracer.baseline(answered[0]), 2**20
     # torch, transformers and peft were measured at 260 MiB anonymous, 83 file-backed (torch 2.13, CPU build).
