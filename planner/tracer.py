@@ -131,6 +131,8 @@ class Footprints:
     def __init__(self, model: ModelProfile, progress: Callable[[int], object] | None = None) -> None:
         self._model, self._store, self._progress = model, FootprintStore(), progress
         self._found: dict[Recipe, list[Footprint | LplanError]] = {}
+        self._missing: set[tuple[Recipe, Shape]] = set()
+        """Graphs that the store did not hold when it was last asked: a trace may have put them there since."""
         self._asked: deque[tuple[Recipe, Shape]] = deque()
         self._answers: Any = None
         self.traced = 0
@@ -149,8 +151,12 @@ class Footprints:
         for answer in found:
             if isinstance(answer, LplanError) or answer.holds(shape):
                 return answer
+        if (graph, shape) in self._missing:
+            return None
         stored = self._store.find(self._model.config, recipe, shape)
-        if stored is not None:
+        if stored is None:
+            self._missing.add((graph, shape))
+        else:
             found.append(stored)
         return stored
 
@@ -167,6 +173,7 @@ class Footprints:
             self._answers = _trace(self._model, iter(self._asked.popleft, None), self._store)
         self._asked.append((recipe, shape))
         _, traced = next(self._answers)
+        self._missing.clear()
         self._found.setdefault(recipe.graph(), []).append(traced)
         if isinstance(traced, Footprint):
             self._store.keep(self._model.config, recipe, traced)

@@ -244,7 +244,7 @@ def situation_on(hardware):
 def test_a_named_machine_without_bf16_is_not_given_this_ones_speed():
     plain = replace(HARDWARE, cpu_features=("avx2",))
     slow = rates_of(situation_on(plain), 2)["pinned"].matmul_flop_per_s
-    assert slow["bfloat16"] == {512: {128: BF16_WITHOUT_INSTRUCTIONS * 1e11}}
+    assert slow["bfloat16"] == {512: {128: BF16_WITHOUT_INSTRUCTIONS[512] * 1e11}}
     base = task(64 * GIB, recipe=FITTED, lengths=RAGGED, hardware=plain)
     found = decisions(replace(base, rates=rates_of(situation_on(plain), 2)))["precision"]
     assert (found.value, found.reason) == ("fp32", "cpu-made-up has no bf16 instructions")
