@@ -111,8 +111,8 @@ def _device_used(nvml: Any, handle: Any) -> int:
 
 
 def _held_by(nvml: Any, handle: Any, members: set[int]) -> int | None:
-    """Bytes of the processes that are `members`; None where the driver does not tell them apart. Where it knows others by
-    the numbers that they have here, and none of ours, ours hold nothing."""
+    """Bytes of the processes that are `members`; None where the driver does not tell them apart. Where it knows others
+    by the numbers that they have here, and none of ours, ours hold nothing."""
     try:
         running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
     except nvml.NVMLError:

@@ -153,8 +153,8 @@ def _flash_backward(query: Tensor, key: Tensor, value: Tensor) -> list[tuple[tup
 
 
 def _possible(kernel: Kernel, query: Tensor, value: Tensor, mask: Tensor | None, *, grouped: bool) -> Kernel:
-    """The kernel that runs for these very tensors (sdp_utils.cpp): fused ones have conditions. The efficient one knows no
-    grouped heads, so it is none that torch falls back to for them."""
+    """The kernel that runs for these very tensors (sdp_utils.cpp): fused ones have conditions. The efficient one knows
+    no grouped heads, so it is none that torch falls back to for them."""
     half = query.dtype in (torch.float16, torch.bfloat16)
     if kernel in ("flash", "cudnn") and (
         not half or query.shape[-1] > 256 or query.shape[-1] != value.shape[-1]
