@@ -12,9 +12,10 @@ from .versions import stack_versions
 def require_packages(recipe: Recipe) -> None:
     """Raises LplanError where this installation cannot run the recipe on its device."""
     if recipe.device != "cuda":
-        if recipe.quantization != "none":
+        if recipe.quantization != "none" and find_spec("torchao") is None:
             raise LplanError(
-                "int8 weights on a CPU are priced, and not run yet", hint="take --quantization none"
+                "int8 weights on a CPU need the package torchao",
+                hint="pip install torchao, or take --quantization none",
             )
         return
     torch = stack_versions()["torch"]

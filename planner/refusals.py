@@ -43,7 +43,7 @@ _RULES: tuple[_Rule, ...] = (
     (
         lambda r: r.quantization not in ("none", "int8") and r.device == "cpu",
         "4-bit base weights are slower and no smaller in practice on a CPU (bitsandbytes)",
-        "take --quantization none, or a GPU by --vram or --hardware t4",
+        "take --quantization none or int8 (torchao), or a GPU by --vram or --hardware t4",
     ),
     (
         lambda r: r.quantization != "none" and r.device == "cpu" and r.dora,

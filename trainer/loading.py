@@ -47,10 +47,17 @@ def load_base(job: Job) -> nn.Module:
 _ATTENTION = {"sdpa": None, "eager": "eager", "flash": "flash_attention_2"}
 
 
+def _int8_on_a_cpu() -> Any:
+    from torchao.quantization import Int8WeightOnlyConfig
+    from transformers import TorchAoConfig
+
+    return TorchAoConfig(Int8WeightOnlyConfig())
+
+
 def on_the_device(recipe: Recipe) -> dict[str, Any]:
-    """What sends every weight to the GPU as it is read, packed if it is to be; nothing on a CPU."""
+    """What sends every weight to the GPU as it is read, packed if it is to be; on a CPU, what packs it."""
     if recipe.device == "cpu":
-        return {}
+        return {} if recipe.quantization == "none" else {"quantization_config": _int8_on_a_cpu()}
     where: dict[str, Any] = {"device_map": {"": 0}}
     if recipe.quantization == "none":
         return where

@@ -19,6 +19,7 @@ from lplan.planner.tracing.model import wrap
 from lplan.planner.tracing.trace import trace
 from lplan.profiles.model import WeightFiles
 from lplan.profiles.units import GIB
+from lplan.trainer.loading import on_the_device
 
 CONFIG = {**TINY_MODELS["llama"], "num_hidden_layers": 2}
 WIDE = {**CONFIG, "hidden_size": 1024, "intermediate_size": 2816}
@@ -33,17 +34,16 @@ SHAPE = Shape(batch=2, seq=24, supervised=48, chunk=24)
 def test_a_real_step_over_torchao_s_weights_has_the_traced_bytes(
     precision: str, checkpointing: str, tmp_path: Path
 ) -> None:
+    """Loaded as the worker loads it."""
     pytest.importorskip("torchao")
-    from torchao.quantization import Int8WeightOnlyConfig
-    from transformers import AutoConfig, AutoModelForCausalLM, TorchAoConfig
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     recipe = replace(RECIPE, precision=precision, checkpointing=checkpointing)
     values = {name: value for name, value in CONFIG.items() if name != "model_type"}
     config = AutoConfig.for_model(CONFIG["model_type"], **values)
     dtype = getattr(torch, recipe.weights_dtype)
     AutoModelForCausalLM.from_config(config, dtype=dtype).save_pretrained(tmp_path)
-    packed = TorchAoConfig(Int8WeightOnlyConfig())
-    base = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype, quantization_config=packed)
+    base = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype, **on_the_device(recipe))
     model, tracker = wrap(base, recipe), _WatchingTracker(mask_is_full=False)
     _RealStep(model, recipe, SHAPE, tracker).run()
     unseen = _unseen(model, recipe)
@@ -114,6 +114,25 @@ def test_files_stay_mapped_and_only_int8_is_anonymous() -> None:
     assert step.components["weights"] == pytest.approx(packed + 2 * rest, rel=0.01)
 
 
+def test_an_adapter_over_int8_weights_learns(tmp_path: Path) -> None:
+    """lplan's own worker, in a process of its own: quantizes on loading, trains, saves; its step as large as traced."""
+    pytest.importorskip("torchao")
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from lplan.benchmarks.real_run import run
+
+    values = {name: value for name, value in CONFIG.items() if name != "model_type"}
+    AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(CONFIG["model_type"], **values), dtype=torch.float32
+    ).save_pretrained(tmp_path)
+    recipe = replace(RECIPE, precision="fp32", seq_len=24, supervised_len=24, padding="none", threads=1)
+    measured = run(recipe, CONFIG, model=str(tmp_path), steps=3)
+    losses = [step.loss for step in measured.steps]
+    assert len(losses) == 3
+    assert all(loss > 0 for loss in losses)
+    assert {"load", "steady step", "save"} <= set(measured.phases)
+
+
 def test_no_other_program_is_told_to_quantize_on_a_cpu() -> None:
     from lplan.planner.export.targets import export_plan
     from lplan.profiles.errors import UsageError
@@ -133,9 +152,10 @@ def test_what_torchao_s_weights_do_not_go_with(knobs: dict[str, object], reason:
         replace(RECIPE, **knobs)  # type: ignore[arg-type]
 
 
-def test_it_is_not_run_yet() -> None:
-    from lplan.planner.packages import require_packages
+def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lplan.planner import packages
     from lplan.profiles.errors import LplanError
 
-    with pytest.raises(LplanError, match="not run yet"):
-        require_packages(RECIPE)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    with pytest.raises(LplanError, match="torchao"):
+        packages.require_packages(RECIPE)
