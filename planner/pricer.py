@@ -146,7 +146,7 @@ class Pricer:
         found = self._graphs.get(key)
         if found is None:
             rates = self.task.rates[recipe.allocator].computing(tf32=recipe.tf32)
-            clock = StepClock(footprint, rates, self._width)
+            clock = StepClock(footprint, rates, self._width, recipe.loss)
             found = self._graphs[key] = (clock, LeastBytes(recipe, footprint, self.situation))
         return found
 

@@ -8,12 +8,12 @@ from functools import cache
 from .estimating import shape_of
 from .footprint import Footprint
 from .plan import Schedule, TimeEstimate
-from .polynomial import MONOMIALS, ZERO, Shape, function
+from .polynomial import MONOMIALS, ZERO, Shape, function, minus, term
 from .rates import Rates
-from .recipe import LOSS_CHUNK, Recipe
+from .recipe import LOSS_CHUNK, Loss, Recipe
 from .tokens import TokenLengths, round_up
 
-_ROWS = MONOMIALS.index("BS")
+_ROWS, _HEAD_ROWS, _CHUNK_ROWS = (MONOMIALS.index(name) for name in ("BS", "N", "K"))
 
 
 def mean_shape_values(recipe: Recipe, lengths: TokenLengths | None) -> list[float]:
@@ -38,12 +38,13 @@ def _values(batch: Sequence[tuple[int, int]], recipe: Recipe) -> Sequence[int]:
 class StepClock:
     """Seconds of a graph's steps at given rates; what does not depend on the shape is worked out once.
 
-    `width`: the model's hidden size.
+    `width`: the model's hidden size. `loss`: the path that the graph was traced with.
     """
 
-    def __init__(self, footprint: Footprint, rates: Rates, width: int) -> None:
-        self._micro = _Part(footprint, "micro", rates, width)
-        self._optimizer = _Part(footprint, "optimizer", rates, width)
+    def __init__(self, footprint: Footprint, rates: Rates, width: int, loss: Loss) -> None:
+        head_rows = _CHUNK_ROWS if loss == "chunked" else _HEAD_ROWS
+        self._micro = _Part(footprint, "micro", rates, width, head_rows)
+        self._optimizer = _Part(footprint, "optimizer", rates, width, head_rows)
 
     def step_s(self, values: Sequence[float], accumulation: int) -> float:
         """Seconds of an optimizer step over `accumulation` micro batches; `values` by `mean_shape_values`."""
@@ -54,19 +55,25 @@ class _Part:
     """The work of a micro batch, or of the optimizer: a sum at constant rates, and products whose rate bends.
 
     A GPU computes while the next ops are issued: what takes longer counts, as little waits for its results (PyTorch,
-    CUDA semantics, asynchronous execution).
+    CUDA semantics, asynchronous execution). What grows with the supervised tokens are the output head's products over
+    those alone: one product with all their rows, or (`head_rows`) one a chunk, which waits for the weights each time.
     """
 
-    def __init__(self, footprint: Footprint, owner: str, rates: Rates, width: int) -> None:
+    def __init__(self, footprint: Footprint, owner: str, rates: Rates, width: int, head_rows: int) -> None:
         constant, issued = [0.0] * len(ZERO), [0.0] * len(ZERO)
-        self._bent: list[tuple[Callable[[Sequence[float]], float], Callable[[float], float]]] = []
+        self._bent: list[tuple[Callable[[Sequence[float]], float], Callable[[float], float], int]] = []
         for name, work in footprint.work.items():
             whose, kind, *dtype = name.split()
             if whose != owner:
                 continue
             amount = work.whole(footprint.extra_units)
             if kind in ("matmul", "attention"):
-                self._bent.append((function(amount), _rate(rates, kind, dtype[0], width)))
+                rate, head = _rate(rates, kind, dtype[0], width), term("N", amount[_HEAD_ROWS])
+                self._bent += [
+                    (function(part), rate, rows)
+                    for part, rows in ((minus(amount, head), _ROWS), (head, head_rows))
+                    if any(part)
+                ]
             else:
                 per, sums = _per_unit_s(rates, kind), issued if kind == "ops" and rates.overlaps else constant
                 sums[:] = [c + per * a for c, a in zip(sums, amount, strict=True)]
@@ -76,8 +83,8 @@ class _Part:
 
     def seconds(self, values: Sequence[float]) -> float:
         seconds = self._fixed_s if self._constant is None else self._constant(values)
-        for amount, rate in self._bent:
-            seconds += amount(values) / rate(values[_ROWS])
+        for amount, rate, rows in self._bent:
+            seconds += amount(values) / rate(values[rows])
         return seconds if self._issued is None else max(seconds, self._issued(values))
 
 
@@ -104,7 +111,7 @@ def predict_time(
     width: int,
 ) -> TimeEstimate:
     """Seconds a step, tokens (without padding) a second, and in all. `width`: the model's hidden size."""
-    clock = StepClock(footprint, rates.computing(tf32=recipe.tf32), width)
+    clock = StepClock(footprint, rates.computing(tf32=recipe.tf32), width, recipe.loss)
     step_s = clock.step_s(mean_shape_values(recipe, lengths), recipe.accumulation)
     return time_of(recipe, step_s, lengths, schedule)
 
