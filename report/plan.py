@@ -15,6 +15,9 @@ from .other_phases import other_phases
 from .style import BAD, MUTED, STRONG, Adaptive, ruled_table
 from .wording import bullets, duration, rate, sentence
 
+_VALUE = 16
+"""Cells of a value, at most: as many as the longest word among them, so that reasons get the rest."""
+
 
 def plan_view(plan: Plan, price_per_hour: float | None = None) -> RenderableType:
     """The recipe, every decision with its reason, the peak against the budget, the time and what it costs."""
@@ -64,7 +67,7 @@ def no_plan_view(closest: Plan, misses_bytes: int, suggestions: Sequence[str]) -
 def _decisions(decisions: Sequence[Decision]) -> Table:
     table = ruled_table()
     table.add_column("knob", no_wrap=True)
-    table.add_column("value", overflow="fold")
+    table.add_column("value", overflow="fold", max_width=_VALUE)
     table.add_column("why", overflow="fold", ratio=3)
     table.add_column("instead of", overflow="fold", ratio=3)
     for decision in decisions:

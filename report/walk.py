@@ -9,10 +9,11 @@ from rich.text import Text
 
 from ..planner.walk import Measure
 from ..profiles.units import format_size, gib
-from .style import BAD, GOOD, MUTED, STRONG, Adaptive, ruled_table
+from .style import BAD, GAP, GOOD, MUTED, STRONG, Adaptive, ruled_table
 from .wording import change
 
 _LEAST_BAR = 10
+_HEADS = ("measure", "setting", "saves", "time a token", "GiB")
 
 
 def walk_view(model: str, measures: Sequence[Measure], budget_bytes: int) -> RenderableType:
@@ -21,22 +22,16 @@ def walk_view(model: str, measures: Sequence[Measure], budget_bytes: int) -> Ren
     def draw(options: ConsoleOptions) -> Iterator[RenderableType]:
         yield Text(f"{model}: from full fine-tuning to the plan", style=STRONG)
         yield ""
+        rows = [_row(measure) for measure in measures]
         table = ruled_table()
-        for head in ("measure", "setting", "saves", "time a token", "GiB", ""):
-            table.add_column(head, justify="left" if head in ("measure", "setting", "") else "right")
-        width = max(_LEAST_BAR, options.max_width - _TEXT)
+        for head in _HEADS:
+            table.add_column(head, justify="left" if head in ("measure", "setting") else "right")
+        table.add_column("", no_wrap=True)
+        width = max(_LEAST_BAR, options.max_width - _text_width(rows))
         top = max(measure.peak_bytes for measure in measures)
-        for measure in measures:
-            table.add_row(
-                measure.name,
-                measure.setting,
-                _saving(measure),
-                _time(measure.time_ratio),
-                Text(gib(measure.peak_bytes), style=GOOD if measure.fits else BAD),
-                Text(
-                    "█" * max(1, round(measure.peak_bytes / top * width)), style=GOOD if measure.fits else BAD
-                ),
-            )
+        for measure, row in zip(measures, rows, strict=True):
+            bar = "█" * max(1, round(measure.peak_bytes / top * width))
+            table.add_row(*row, Text(bar, style=_style(measure)))
         yield table
         yield ""
         yield Text(f"green fits {format_size(budget_bytes)}", style=MUTED)
@@ -44,14 +39,27 @@ def walk_view(model: str, measures: Sequence[Measure], budget_bytes: int) -> Ren
     return Adaptive(draw)
 
 
-_TEXT = 70
-"""Cells of the columns before the bar, at most."""
+def _row(measure: Measure) -> tuple[Text, ...]:
+    total = Text(gib(measure.peak_bytes), style=_style(measure))
+    return Text(measure.name), Text(measure.setting), _saving(measure), _time(measure.time_ratio), total
+
+
+def _text_width(rows: Sequence[Sequence[Text]]) -> int:
+    """Cells of the columns before the bar, and of the gaps after them."""
+    columns = zip(*([Text(head) for head in _HEADS], *rows), strict=True)
+    return sum(max(cell.cell_len for cell in column) + GAP for column in columns)
+
+
+def _style(measure: Measure) -> str:
+    return GOOD if measure.fits else BAD
 
 
 def _saving(measure: Measure) -> Text:
     if measure.time_ratio is None:
         return Text("")
-    if measure.saves_bytes >= 0:
+    if measure.saves_bytes == 0:
+        return Text("·", style=MUTED)
+    if measure.saves_bytes > 0:
         return Text(format_size(measure.saves_bytes))
     return Text(f"costs {format_size(-measure.saves_bytes)}", style=MUTED)
 
