@@ -159,7 +159,7 @@ PRICE = click.option("--price", type=Number(0, 1e6), help="Of this machine, an h
 SAFETY = click.option("--safety", type=Safety(), help="Keep this free: a share (10%) or a size (1G).")
 AIM = _options(
     _choice("--objective", *get_args(Objective), text="Of what fits, take the: fastest (default), ..."),
-    click.option("--keep", metavar="KNOB", multiple=True, help="Leave this knob at its usual value."),
+    click.option("--keep", metavar="KNOBS", multiple=True, help="Leave these at their usual values."),
     click.option(
         "--allow",
         metavar="CHANGES",

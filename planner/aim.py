@@ -34,15 +34,18 @@ class Aim:
 def make_aim(
     objective: Objective | None, keep: Iterable[str], allow: str | None, floating: Iterable[str]
 ) -> Aim:
-    """The aim of the flags: `keep` as knobs' names with dashes, `allow` as a comma-separated text.
+    """The aim of the flags: `keep` as knobs' names with dashes, `allow` as changes; both may be joined by commas.
 
     Raises UsageError for a name that floats nowhere, and for one that is kept and allowed at once.
     """
-    kept = {name.strip().replace("-", "_") for name in keep}
+    kept = {name.replace("-", "_") for text in keep for name in _parts(text)}
     known = {*floating, *_SAME_KNOB}
     for name in sorted(kept - known):
-        raise UsageError(f"--keep {name!r}: no such knob is chosen", hint=f"one of: {_names(known)}")
-    allowed = [name.strip() for name in (allow or "").split(",") if name.strip()]
+        raise UsageError(
+            f"--keep {_dashed(name)!r}: no such knob is chosen",
+            hint=f"one of: {', '.join(sorted(map(_dashed, known)))}",
+        )
+    allowed = _parts(allow or "")
     for name in allowed:
         if name not in CHANGES:
             raise UsageError(f"--allow {name!r} is unknown", hint=f"one of: {', '.join(CHANGES)}")
@@ -57,5 +60,9 @@ def make_aim(
     )
 
 
-def _names(knobs: Iterable[str]) -> str:
-    return ", ".join(sorted(knob.replace("_", "-") for knob in knobs))
+def _parts(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _dashed(knob: str) -> str:
+    return knob.replace("_", "-")

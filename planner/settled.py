@@ -15,6 +15,7 @@ from .tokens import TokenLengths
 _ADAPTERS = ("rank", "alpha", "dropout", "target_modules")
 _RARE = tuple(knob for knob in ADAPTER_KNOBS if knob not in _ADAPTERS)
 _WARMUP_SHARE = 10
+_LONGEST = "the longest that fits, within the model's context"
 
 
 def settled(task: Task, chosen: Candidate) -> Iterator[Decision]:
@@ -26,7 +27,8 @@ def settled(task: Task, chosen: Candidate) -> Iterator[Decision]:
         yield _padding(task, lengths, recipe)
     else:
         asked = "seq_len" in task.given
-        yield _decision("sequence length", recipe.seq_len, "as asked" if asked else "usual", given=asked)
+        usual = _LONGEST if task.aim.objective == "longest" and chosen.fits else "usual"
+        yield _decision("sequence length", recipe.seq_len, "as asked" if asked else usual, given=asked)
     if recipe.adapts:
         yield _adapters(task, recipe)
         yield _adapter_dtype(task, recipe)

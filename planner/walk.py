@@ -98,7 +98,7 @@ def _steps(task: Task, goal: Recipe) -> Iterator[tuple[str, str, Recipe]]:
         if changed is None:
             continue
         if changed != here:
-            yield " and ".join(names), _setting(goal, names[-1]), changed
+            yield " and ".join(names), ", ".join(_setting(goal, name) for name in names), changed
         here, waiting, names = changed, {}, []
 
 

@@ -54,7 +54,7 @@ def _transport_errors(errors: Any) -> tuple[type[Exception], ...]:
 
 
 def _not_at_hand(repo_id: str, near: str, *, offline: bool) -> HubUnreachableError:
-    hint = f"give a folder with its config.json; {near}"
+    hint = "; ".join(filter(None, ("give a folder with its config.json", near)))
     if offline:
         return HubUnreachableError(f"{repo_id} is not in the hub cache, and HF_HUB_OFFLINE is set", hint=hint)
     return HubUnreachableError(f"the hub cannot be reached, and {repo_id} is not in its cache", hint=hint)

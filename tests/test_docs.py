@@ -81,6 +81,13 @@ def test_every_command_and_every_target_is_documented() -> None:
     assert {word for words in documented("make") for word in words[1:]} >= targets() - {"help"}
 
 
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_flag_of_a_command_is_documented(name: str) -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"--[a-z][a-z0-9-]*", page))
+    assert {flag for flag in flags(cli.commands[name]) if flag.startswith("--")} - named == set()
+
+
 @pages
 def test_links_lead_somewhere(page: Path) -> None:
     dead = [

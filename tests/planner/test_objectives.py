@@ -83,6 +83,8 @@ def test_the_longest_is_the_last_that_fits(budget_bytes):
     assert chosen.fits == bool(fitting)
     if fitting:
         assert chosen.recipe.seq_len == chosen.recipe.supervised_len == max(fitting)
+        (length,) = [d for d in make_plan(task, None).decisions if d.knob == "sequence length"]
+        assert "longest that fits" in length.reason
 
 
 @FEW
@@ -144,13 +146,18 @@ def test_the_words_of_the_flags():
     aim = make_aim("quality", ["batch-size", "rank"], "truncation, quantization", FLOATING)
     assert aim.keep == {"batch_size", "rank"}
     assert aim.allow == ("quantization", "truncation")
+    assert make_aim(None, ["batch-size, rank"], None, FLOATING).keep == aim.keep
     assert make_aim(None, [], None, FLOATING) == Aim()
     assert make_aim(None, [], ",".join(reversed(CHANGES)), FLOATING).allow == CHANGES
 
 
 @pytest.mark.parametrize(
     ("keep", "allow", "named"),
-    [(["nothing"], None, "nothing"), ([], "speed", "speed"), (["quantization"], "quantization", "exclude")],
+    [
+        (["loss,nothing"], None, "--keep 'nothing'"),
+        ([], "speed", "speed"),
+        (["quantization"], "quantization", "exclude"),
+    ],
 )
 def test_words_that_mean_nothing_are_refused(keep, allow, named):
     with pytest.raises(UsageError, match=named) as raised:
