@@ -1,8 +1,8 @@
 """Ranges from the residuals of left-out runs: `python -m benchmarks.fit_intervals` writes planner/intervals.toml.
 
-A GPU's rows are those of the stock stack in benchmarks/results/accuracy.json: nothing was fitted to them but the
-context of a T4. The CPU's are benchmarks/results/cpu_accuracy.json, each predicted with constants fitted to other
-models.
+A GPU's rows are those of the stock stack in benchmarks/results/accuracy.json, and our own runs in gpu_accuracy.json:
+nothing was fitted to them but the context of their card. The CPU's are benchmarks/results/cpu_accuracy.json, each
+predicted with constants fitted to other models.
 """
 
 from __future__ import annotations
@@ -16,13 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from lplan.planner.residuals import Residuals
+from lplan.profiles.find import find_model
 
 from .fit_runtime import features, fit, residual
 from .machine_info import RESULTS
 
 TARGET = Path(__file__).parents[1] / "planner" / "intervals.toml"
-_DOUBT_BYTES = {"cpu": 16_000_000, "Tesla T4": 50_000_000, "other GPU": 200_000_000}
+_DOUBT_BYTES = {
+    "cpu": 16_000_000,
+    "Tesla T4": 50_000_000,
+    "NVIDIA H200": 50_000_000,
+    "other GPU": 200_000_000,
+}
 """Chosen, not measured: contexts of drivers and cards, and systems, that no row tells of."""
+_FEWEST_RUNS = 20
+"""A kind with fewer is none of its own."""
+_PHASES = ("load", "wrap", "first step", "steady step", "evaluation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,21 @@ def left_out(without: str = "") -> Iterator[Residual]:
         if row["group"].startswith("T4"):
             yield Residual(f"Tesla T4 {quantized}", row["model"], row["name"], *sides)
         yield Residual(f"other GPU {quantized}", row["model"], row["name"], *sides)
+    for row in _rows("gpu_accuracy"):
+        model = find_model(row["case"].split()[0].split("/")[0]).id
+        if model != without:
+            quantized = "plain" if row["recipe"]["quantization"] == "none" else "quantized"
+            sides = _highest(row["predicted"]), _highest(row["phases"])
+            for kind in (row["gpu"], "other GPU"):
+                yield Residual(f"{kind} {quantized}", model, row["case"], *sides)
+
+
+def _highest(phases: Mapping[str, Mapping[str, int]]) -> int:
+    """The process at its peak: as predicted, or what PyTorch reserved and the driver's own."""
+    found = [phases[name] for name in _PHASES if name in phases]
+    return max(
+        phase["process"] if "process" in phase else phase["reserved"] + phase["context"] for phase in found
+    )
 
 
 def cpu_residuals(rows: Sequence[Mapping[str, Any]]) -> Iterator[Residual]:
@@ -108,13 +132,13 @@ def by_kind(without: str = "") -> Mapping[str, list[Residual]]:
     kinds: dict[str, list[Residual]] = {}
     for found in left_out(without):
         kinds.setdefault(found.kind, []).append(found)
-    return kinds
+    return {kind: found for kind, found in kinds.items() if len(found) >= _FEWEST_RUNS}
 
 
 def main() -> None:
     """Fit, say how many are covered, write."""
     lines = [
-        "# Written by benchmarks/fit_intervals.py from benchmarks/results/{accuracy,cpu_accuracy}.json.",
+        "# Written by benchmarks/fit_intervals.py from benchmarks/results/{accuracy,gpu_accuracy,cpu_accuracy}.json.",
         "# worst: measured over expected peak, less one, of each model's worst run; the model left out of every fit.",
         "# doubt_bytes is chosen: contexts of drivers and cards that no row tells of.",
     ]

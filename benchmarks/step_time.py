@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import correlation, median
 from typing import Any
@@ -30,6 +30,7 @@ from lplan.planner.store import FootprintStore
 from lplan.planner.timing import predict_time
 from lplan.planner.tracer import footprints
 from lplan.profiles.errors import LplanError
+from lplan.profiles.machine import this_machine
 
 from .cases import TIMED, Case
 from .cpu_accuracy import profile
@@ -77,6 +78,13 @@ def predicted_s(case: Case, footprint: Footprint, rates: Mapping[str, Rates]) ->
     """Seconds of a step, as a plan says it."""
     recipe, width = case.recipe, hidden_size(case.config)
     return predict_time(recipe, footprint, rates[recipe.allocator], None, Schedule(), width).step_s
+
+
+def here(case: Case) -> Case:
+    """The case in fp32 on a CPU without bf16 instructions, where a step in bf16 takes minutes."""
+    if this_machine().computes_bf16 or case.recipe.precision == "fp32":
+        return case
+    return replace(case, recipe=replace(case.recipe, precision="fp32", input_casting=True))
 
 
 def measured_s(case: Case) -> list[float]:
@@ -135,7 +143,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     os.chdir(Path(__file__).parents[1])
-    chosen = [case for case in TIMED if not options.only or options.only in case.name]
+    chosen = [here(case) for case in TIMED if not options.only or options.only in case.name]
     if len(chosen) < 2:
         parser.error("a rank correlation takes two cases at least")
     console = Console()

@@ -35,13 +35,15 @@ class PhasePeaks:
     phase: str | None = None
     _highest: Reading | None = None
     _recent: list[Reading] = field(default_factory=list)
+    _device_bytes: int | None = None
+    """Of a GPU, the highest of the samples before the recent ones: what is left of a worker that could not report."""
 
     def add(self, reading: Reading) -> None:
         """Take a reading of the present phase."""
         self._recent.append(reading)
         horizon_s = reading.sample.t_s - _DELAY_S
         while self._recent[0].sample.t_s < horizon_s:
-            self._highest = self._higher(self._highest, self._recent.pop(0))
+            self._take(self._recent.pop(0))
 
     def begin(self, name: str, t_s: float) -> None:
         """A phase begins at `t_s`; the one before must have been ended."""
@@ -51,18 +53,33 @@ class PhasePeaks:
 
     def end(self, t_s: float, told: PhasePeak | None = None) -> PhasePeak | None:
         """The present phase ends at `t_s`, with the worker's own report if any; its peak, if known."""
-        highest = self._highest
         for reading in self._recent:
             if reading.sample.t_s <= t_s:
-                highest = self._higher(highest, reading)
+                self._take(reading)
         self._recent = [reading for reading in self._recent if reading.sample.t_s > t_s]
-        self._highest = None
+        highest, device_bytes = self._highest, self._device_bytes
+        self._highest = self._device_bytes = None
         name, self.phase = self.phase, None
         if name is None or (highest is None and told is None):
             return None
-        return self._peak(name, t_s, highest, told)
+        if told is not None and told.device_bytes is not None:
+            device_bytes = told.device_bytes
+        return self._peak(name, t_s, highest, told, device_bytes)
 
-    def _peak(self, name: str, t_s: float, highest: Reading | None, told: PhasePeak | None) -> PhasePeak:
+    def _take(self, reading: Reading) -> None:
+        self._highest = self._higher(self._highest, reading)
+        found_bytes = reading.sample.device_bytes
+        if found_bytes is not None:
+            self._device_bytes = max(self._device_bytes or 0, found_bytes)
+
+    def _peak(
+        self,
+        name: str,
+        t_s: float,
+        highest: Reading | None,
+        told: PhasePeak | None,
+        device_bytes: int | None,
+    ) -> PhasePeak:
         rss_bytes = max(self._mark(highest), told.rss_bytes if told else 0)
         source = highest.sample if highest else told
         file_bytes = source.file_bytes if source else 0
@@ -72,7 +89,7 @@ class PhasePeaks:
             rss_bytes=rss_bytes,
             anonymous_bytes=rss_bytes - file_bytes,
             file_bytes=file_bytes,
-            device_bytes=told.device_bytes if told else None,
+            device_bytes=device_bytes,
         )
 
     def _mark(self, reading: Reading | None) -> int:

@@ -16,6 +16,8 @@ _BLOCK = 64
 """Weights that share a scale (bitsandbytes/functional.py, `quantize_4bit`)."""
 _SCALE_BLOCK = 256
 """Scales that share a scale of their own under double quantization."""
+_OUTLIERS_FROM = 6.0
+"""transformers' BitsAndBytesConfig, `llm_int8_threshold`."""
 
 
 class QuantizedLinear(nn.Module):
@@ -52,7 +54,10 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """(..., in) to (..., out), in the input's dtype."""
-        output = _Product.apply(input.to(self.dtype), self)
+        if self.quantization == "int8":
+            output = _Int8Product.apply(input, self)
+        else:
+            output = _Product.apply(input.to(self.dtype), self)
         if self.bias is not None:
             output = output + self.bias.to(output.dtype)
         return output.to(input.dtype)  # type: ignore[no-any-return]
@@ -91,13 +96,11 @@ class TorchaoLinear(QuantizedLinear):
 
 
 class _Product(torch.autograd.Function):
-    """MatMul4Bit and MatMul8bitLt (bitsandbytes/autograd/_functions.py): dequantized anew in both directions."""
+    """MatMul4Bit (bitsandbytes/autograd/_functions.py): the weight is dequantized anew in both directions."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, layer: QuantizedLinear) -> Tensor:  # noqa: A002
         ctx.layer = layer
-        if layer.quantization == "int8":
-            return _int8_product(input, layer)
         return torch.nn.functional.linear(input, layer.dequantize())
 
     @staticmethod
@@ -105,15 +108,32 @@ class _Product(torch.autograd.Function):
         return torch.matmul(gradient, ctx.layer.dequantize().to(gradient.dtype)), None
 
 
-def _int8_product(input: Tensor, layer: QuantizedLinear) -> Tensor:  # noqa: A002
-    """Rows quantized to int8 with their scales, the product in int32, then scaled to 16 bits."""
-    rows = input.reshape(-1, layer.in_features)
-    quantized = torch.empty_like(rows, dtype=torch.int8)
-    scales = torch.empty(rows.shape[0], dtype=torch.float32, device=rows.device)
-    product = torch.empty(rows.shape[0], layer.out_features, dtype=torch.int32, device=rows.device)
-    output = product.to(layer.dtype)
-    del quantized, scales, product
-    return output.reshape(*input.shape[:-1], layer.out_features)
+class _Int8Product(torch.autograd.Function):
+    """MatMul8bitLt (bitsandbytes/autograd/_functions.py, and its CUDA ops): the input is quantized by rows from fp16,
+    and kept for backward as it came, though only its dtype is asked for there; results are in that dtype."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, layer: QuantizedLinear) -> Tensor:  # noqa: A002
+        ctx.layer, ctx.kept = layer, input
+        rows = input.reshape(-1, layer.in_features)
+        quantized, scales = _quantized_rows(rows.to(torch.float16))
+        product = torch.empty(rows.shape[0], layer.out_features, dtype=torch.int32, device=rows.device)
+        output = torch.empty_like(product, dtype=torch.float16).to(input.dtype)
+        del quantized, scales, product
+        return output.reshape(*input.shape[:-1], layer.out_features)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        dtype = ctx.kept.dtype
+        return torch.matmul(gradient.to(dtype), ctx.layer.weight.to(dtype)), None
+
+
+def _quantized_rows(half: Tensor) -> tuple[Tensor, Tensor]:
+    """int8_vectorwise_quant, with the search for outliers that LLM.int8()'s threshold asks for."""
+    scales = torch.empty(half.shape[0], dtype=torch.float32, device=half.device)
+    quantized = torch.empty_like(half, dtype=torch.int8)
+    torch.ge(half.abs(), _OUTLIERS_FROM)
+    return quantized, scales
 
 
 def quantize(model: nn.Module, recipe: Recipe) -> None:
