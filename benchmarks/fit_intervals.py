@@ -128,11 +128,11 @@ def covered(kind: str) -> list[bool]:
 
 @cache
 def by_kind(without: str = "") -> Mapping[str, list[Residual]]:
-    """All left-out runs by kind."""
+    """All left-out runs, none of the model `without`, by kinds that have enough of them."""
     kinds: dict[str, list[Residual]] = {}
     for found in left_out(without):
         kinds.setdefault(found.kind, []).append(found)
-    return {kind: found for kind, found in kinds.items() if len(found) >= _FEWEST_RUNS}
+    return {kind: found for kind, found in kinds.items() if without or len(found) >= _FEWEST_RUNS}
 
 
 def main() -> None:
