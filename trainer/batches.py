@@ -21,12 +21,10 @@ Sample = tuple[Tensor, Tensor]
 
 
 class TokenDataset(Dataset[Sample]):
-    """The samples of a TokenFile."""
+    """The samples of a TokenFile, which stays on disk: only what a batch takes is copied."""
 
     def __init__(self, file: TokenFile) -> None:
-        self.offsets = file.offsets()
-        self.ids = torch.tensor(file.ids(), dtype=torch.int32)
-        self.marks = torch.tensor(file.marks(), dtype=torch.bool)
+        self.offsets, self.ids, self.marks = file.offsets(), file.ids(), file.marks()
         self.chosen: Sequence[int] = range(len(self.offsets) - 1)
 
     def __len__(self) -> int:
@@ -35,15 +33,16 @@ class TokenDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         sample = self.chosen[index]
         here = slice(self.offsets[sample], self.offsets[sample + 1])
-        ids = self.ids[here].long()
-        return ids, torch.where(self.marks[here], ids, IGNORED)
+        ids = torch.frombuffer(bytearray(self.ids[here]), dtype=torch.int32).long()
+        marks = torch.frombuffer(bytearray(self.marks[here]), dtype=torch.bool)
+        return ids, torch.where(marks, ids, IGNORED)
 
     def lengths(self) -> list[int]:
         """Tokens of each sample."""
         return [self.offsets[sample + 1] - self.offsets[sample] for sample in self.chosen]
 
     def longest(self, count: int) -> TokenDataset:
-        """Its longest samples, the same tokens in memory."""
+        """Its longest samples, on the same mapped tokens."""
         lengths, few = self.lengths(), copy(self)
         order = sorted(range(len(self)), key=lambda index: -lengths[index])
         few.chosen = [self.chosen[index] for index in order[:count]]

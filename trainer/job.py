@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from array import array
+import mmap
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..planner.plan import Schedule
 from ..planner.recipe import Recipe
@@ -82,34 +83,31 @@ class TokenFile:
 
     def write(self, encoded: EncodedSet) -> None:
         """Store a split."""
-        for suffix, values in (
-            ("offsets", encoded.offsets),
-            ("ids", encoded.ids),
-            ("marks", array("b", encoded.marks)),
-        ):
-            self._path(suffix).write_bytes(values.tobytes())
+        for suffix, values in (("offsets", encoded.offsets), ("ids", encoded.ids), ("marks", encoded.marks)):
+            self._path(suffix).write_bytes(values)
 
     def encoded(self) -> EncodedSet:
-        """The split again, without what was said of it."""
-        marks = bytearray(self.marks().tobytes())
-        return EncodedSet(ids=self.ids(), marks=marks, offsets=self.offsets(), truncated=0, dropped=0)
+        """The split again, mapped, without what was said of it."""
+        return EncodedSet(ids=self.ids(), marks=self.marks(), offsets=self.offsets(), truncated=0, dropped=0)
 
-    def offsets(self) -> array[int]:
+    def offsets(self) -> memoryview:
         """Where each sample begins, and the end."""
-        return self._load("offsets", "q")
+        return self._map("offsets", "q")
 
-    def ids(self) -> array[int]:
+    def ids(self) -> memoryview:
         """Token ids of all samples."""
-        return self._load("ids", "i")
+        return self._map("ids", "i")
 
-    def marks(self) -> array[int]:
+    def marks(self) -> memoryview:
         """1 for tokens with loss."""
-        return self._load("marks", "b")
+        return self._map("marks", "b")
 
-    def _load(self, suffix: str, code: str) -> array[int]:
-        values: array[int] = array(code)
-        values.frombytes(self._path(suffix).read_bytes())
-        return values
+    def _map(self, suffix: str, code: Literal["q", "i", "b"]) -> memoryview:
+        """The numbers of a file, read-only, as pages of it that the kernel can drop; empty files cannot be mapped."""
+        with self._path(suffix).open("rb") as file:
+            empty = file.seek(0, os.SEEK_END) == 0
+            pages = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return memoryview(pages).cast(code)
 
     def _path(self, suffix: str) -> Path:
         return self.folder / f"{self.name}.{suffix}.bin"

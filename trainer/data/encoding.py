@@ -36,12 +36,12 @@ class Encoded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodedSet(Sequence[Encoded]):
-    """Many sequences in flat arrays: five bytes a token, where tuples of int would take fifty."""
+    """Many sequences in flat arrays, or mapped files: five bytes a token, where tuples of int would take fifty."""
 
-    ids: array[int]
-    marks: bytearray
+    ids: array[int] | memoryview
+    marks: bytearray | memoryview
     """1 for tokens with loss."""
-    offsets: array[int]
+    offsets: array[int] | memoryview
     """Where each sequence begins, and the end."""
     truncated: int
     """Sequences that were cut to the length asked for."""
