@@ -85,7 +85,7 @@ def fit_and_train(
     **asked: Any,
 ) -> None:
     """Plan, train inside the budget, watch, and report predicted against measured."""
-    from ..trainer.fit import reserved_folder, resumable, resume_run, run_plan
+    from ..trainer.fit import reserved_folder, resumable, resume_run, run_plan, store
     from ..trainer.replay import replay
     from ..trainer.run_folder import default_path
     from ..trainer.trackers import require_trackers
@@ -118,10 +118,12 @@ def fit_and_train(
             task, (chosen, data) = None, replay(plan_file, model, asked["data"], trust=trust_remote_code)
         show_plan(task, chosen, None if silent else console(stderr=True))
         assert data is not None
+        pad_token_id = store(data, folder)
+        del data  # 5 bytes a token, for as long as the run takes
         run = partial(
             run_plan,
             chosen,
-            data,
+            pad_token_id,
             folder,
             checkpoint_steps=checkpoint_steps or 0,
             tries=tries,

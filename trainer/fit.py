@@ -59,9 +59,16 @@ def _empty(folder: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
+def store(data: Prepared, folder: RunFolder) -> int:
+    """Write a run's tokens, which the worker maps; the filler's id. Nobody need hold them in memory any longer."""
+    TokenFile(folder.path, "train").write(data.train)
+    TokenFile(folder.path, "validation").write(data.validation)
+    return data.pad_token_id
+
+
 def run_plan(
     plan: Plan,
-    data: Prepared,
+    pad_token_id: int,
     folder: RunFolder,
     on_event: Callable[[Event], object],
     *,
@@ -71,14 +78,13 @@ def run_plan(
     rehearse: bool = True,
     given: Collection[str] | None = None,
 ) -> Outcome:
-    """Train as planned; every event goes to events.jsonl and to `on_event`, metrics to the trackers `report_to`.
+    """Train as planned, on the tokens that were stored.
 
+    Every event goes to events.jsonl and to `on_event`, metrics to the trackers `report_to`.
     `given`: the knobs that stay when the room that a rehearsal leaves is used; None where it is not.
     """
     recipe, model = plan.recipe, plan.estimate.model
     write_plan(plan, folder.plan)
-    TokenFile(folder.path, "train").write(data.train)
-    TokenFile(folder.path, "validation").write(data.validation)
     prepare_short(plan.data, model, folder.path)
     Job(
         model=None if recipe.init == "random" else str(model.location),
@@ -86,7 +92,7 @@ def run_plan(
         trust_remote_code=model.trust_remote_code,
         recipe=recipe,
         schedule=plan.schedule,
-        pad_token_id=data.pad_token_id,
+        pad_token_id=pad_token_id,
         checkpoint_steps=checkpoint_steps,
         device=_device(plan.estimate),
         report_to=tuple(report_to),

@@ -291,6 +291,25 @@ def test_a_length_that_just_suffices_cuts_nothing(tokenizer_with):
     assert encode(LONG, tokenizer, max_length=len(whole.input_ids)) == whole
 
 
+@pytest.mark.parametrize(("characters", "most_texts"), [(300_000, 4), (20, 512)])
+def test_texts_are_tokenised_together_as_long_as_they_are_short(tokenizer_with, characters, most_texts):
+    """A million characters or 512 texts: what the tokenizer says of all of them exists at once."""
+    tokenizer, counts = tokenizer_with(CHATML), []
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(tokenizer, name)
+
+        def __call__(self, text, **options):
+            counts.append(len(text))
+            return tokenizer(text, **options)
+
+    examples = [dialogue("card " * (characters // 5), f"number {i}") for i in range(most_texts + 1)]
+    together = encode_all(examples, Watched())
+    assert counts == [most_texts, 1]
+    assert list(together) == [encode(example, tokenizer) for example in examples]
+
+
 def test_a_request_of_100k_tokens_is_encoded_and_cut(tokenizer_with):
     tokenizer = tokenizer_with(CHATML)
     example = dialogue("card, " * 60_000, "It is on its way.")

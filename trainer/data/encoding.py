@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ...planner.tokens import TokenLengths
 from ...profiles.errors import LplanError
@@ -16,8 +17,10 @@ from .tokenizer import ChatTokenizer
 IGNORED = -100
 """The label of a token without loss."""
 
-_CHUNK = 512
-"""Examples that are tokenised together."""
+_TOGETHER = 512
+"""Examples that are tokenised together, if they are short."""
+_CHARACTERS = 2**20
+"""Of text that is tokenised together: a token takes some 250 bytes until its example is encoded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,10 +106,9 @@ def encode_all(
 
 def token_lengths(encoded: EncodedSet) -> TokenLengths:
     """The lengths that the planner needs."""
-    edges = list(zip(encoded.offsets, encoded.offsets[1:], strict=False))
     return TokenLengths(
-        total=tuple(end - start for start, end in edges),
-        supervised=tuple(sum(encoded.marks[start:end]) for start, end in edges),
+        total=tuple(end - start for start, end in pairwise(encoded.offsets)),
+        supervised=tuple(sum(encoded.marks[start:end]) for start, end in pairwise(encoded.offsets)),
         truncated=encoded.truncated,
     )
 
@@ -114,12 +116,24 @@ def token_lengths(encoded: EncodedSet) -> TokenLengths:
 def drafts(examples: Sequence[Example], tokenizer: ChatTokenizer, renderer: Renderer) -> Iterator[Draft]:
     """Every example as a sequence with its labels, before anything is cut."""
     added = frozenset(tokenizer.get_added_vocab().values())
-    for start in range(0, len(examples), _CHUNK):
-        dialogues = [renderer.dialogue(example) for example in examples[start : start + _CHUNK]]
+    for dialogues in _portions(map(renderer.dialogue, examples)):
         for dialogue, ids, offsets in zip(dialogues, *_tokenised(dialogues, tokenizer), strict=True):
             draft = Draft(dialogue, list(ids), offsets)
             draft.supervise(added, tokenizer.eos_token_id)
             yield draft
+
+
+def _portions(dialogues: Iterable[Dialogue]) -> Iterator[list[Dialogue]]:
+    portion: list[Dialogue] = []
+    characters = 0
+    for dialogue in dialogues:
+        portion.append(dialogue)
+        characters += len(dialogue.text)
+        if len(portion) == _TOGETHER or characters >= _CHARACTERS:
+            yield portion
+            portion, characters = [], 0
+    if portion:
+        yield portion
 
 
 def _tokenised(
