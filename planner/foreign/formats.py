@@ -32,9 +32,9 @@ class Format:
 
     def ignores(self, name: str, values: Values) -> bool:
         """Whether a key that was not used changes nothing that is counted."""
-        if values.is_null(name) or name in self.harmless or name.startswith(self.harmless_prefixes):
-            return True
-        return name in self.features and values.is_off(name)
+        if name in self.features:
+            return values.is_off(name)
+        return values.is_null(name) or name in self.harmless or name.startswith(self.harmless_prefixes)
 
 
 FORMATS = tuple(

@@ -60,8 +60,8 @@ HARMLESS_PREFIXES = (
 )  # fmt: skip
 FEATURES = frozenset(
     (
-        "auto_find_batch_size", "bf16_full_eval", "deepspeed", "fp16_full_eval", "fsdp", "label_smoothing_factor",
-        "neftune_noise_alpha", "optim_args", "optim_target_modules", "parallelism_config",
+        "auto_find_batch_size", "bf16_full_eval", "dataloader_num_workers", "deepspeed", "fp16_full_eval", "fsdp",
+        "label_smoothing_factor", "neftune_noise_alpha", "optim_args", "optim_target_modules", "parallelism_config",
         "torch_compile",
     )
 )  # fmt: skip

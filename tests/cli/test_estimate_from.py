@@ -62,7 +62,7 @@ def test_what_was_read_is_said_on_stderr(lplan, file, monkeypatch):
     lines = lplan("estimate", "--from", f"../{file.name}", *BUDGET).err.splitlines()
     assert max(map(len, lines)) <= 100
     said = " ".join(" ".join(lines).split())
-    assert "read ../lora.yml as axolotl: used 16 keys" in said
+    assert "read ../lora.yml as axolotl: used 17 keys" in said
     assert "no effect on memory: tokenizer_type, datasets, dataset_prepared_path" in said
     assert said.endswith("not understood, and not counted: sage_attention")
 

@@ -196,7 +196,7 @@ def test_llama_factorys_own_example(read):
         "effective_batch": 8, "seq_len": 2048, "checkpointing": "full", "optimizer": "adamw-fused",
         "precision": "bf16", "epochs": 3.0, "learning_rate": 1e-4, "scheduler": "cosine", "warmup_steps": 0,
     }  # fmt: skip
-    assert not found.not_understood
+    assert found.not_understood == {"dataloader_num_workers": ""}
     assert {"template", "dataset", "plot_loss", "ddp_timeout", "trust_remote_code"} <= set(found.ignored)
 
 
@@ -403,6 +403,7 @@ def test_optimizers(read, name, optimizer):
         (TRAINER, {"attn_implementation": "flex_attention"}, "attention", {"attn_implementation": "flex_attention"}),
         (TRAINER, {"packing": False, "loss_type": "chunked_nll"}, "loss", {"loss_type": "chunked_nll"}),
         (TRAINER, {"deepspeed": {"zero": 3}}, None, {"deepspeed": ""}),
+        (TRAINER, {"dataloader_num_workers": 2}, None, {"dataloader_num_workers": ""}),
         (TRAINER, {"use_qalora": True, "use_peft": True}, None, {"use_qalora": ""}),
         (TRAINER, {"something_new": 1}, None, {"something_new": ""}),
         (AXOLOTL_LORA, {"lora_target_modules": ["layers.[0-3].q_proj"]}, "target_modules", {"lora_target_modules": ""}),
@@ -427,7 +428,7 @@ def test_what_is_not_understood_is_named_and_asks_for_nothing(read, base, keys, 
             TRAINER,
             {"deepspeed": None, "fsdp": [], "torch_compile": False, "bias": "none", "modules_to_save": None},
         ),
-        (TRAINER, {"per_device_eval_batch_size": 64, "eval_strategy": "no"}),
+        (TRAINER, {"per_device_eval_batch_size": 64, "eval_strategy": "no", "dataloader_num_workers": 0}),
         (AXOLOTL_LORA, {"lora_modules_to_save": [], "deepspeed": None, "never_heard_of": None}),
         (FACTORY, {"use_dora": False, "additional_target": None, "upcast_layernorm": False}),
     ],
