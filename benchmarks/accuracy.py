@@ -68,11 +68,16 @@ class Predictor:
     def predict(self, row: Row) -> Result:
         """Peaks of the row's run, without an end of memory, as it had."""
         shape = shape_of(row.recipe)
+        footprint = self.footprint(row)
         around = Surroundings(
-            workspace_bytes=workspace_bytes(row.gpu), warm_up=row.warm_up, untied_bytes=0, clears_cache=False
+            workspace_bytes=workspace_bytes(row.gpu),
+            warm_up=row.warm_up,
+            untied_bytes=0,
+            early_handle=True,  # all of them ran on PyTorch 2.10 or older
+            clears_cache=False,
         )
         allocator = ClearingAllocator() if row.clears else CachingAllocator()
-        peaks = simulate(self.footprint(row), shape, around, allocator)
+        peaks = simulate(footprint, shape, around, allocator)
         reserved = max(peak.reserved_bytes for peak in peaks.values())
         predicted = {
             "allocated": max(peaks[name].allocated_bytes for name in row.steps),

@@ -27,6 +27,9 @@ CHUNKED_16_BIT = "chunked in 16 bits"
 """litgpt's `chunked_cross_entropy`: chunks of 128 tokens in the logits' own dtype, none of them made anew."""
 FUSED_QKV = "fused qkv"
 """The value is a view of what one linear made for query, key and value, and keeps all of it."""
+READ_TWICE = "tied head read twice"
+"""transformers 5.0 under bitsandbytes: what a T4 reserved is met with a tied head that is read like the embeddings, and
+let go of in k-bit preparation; 5.23 on an H200 reads it once."""
 SHIFTED_16_BIT = "shifted in 16 bits"
 """Code of its own that shifts the logits before they are turned to fp32, as Qwen's modeling_qwen.py does."""
 
@@ -47,6 +50,13 @@ def applied(rules: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         trace_module.wrap = original
+
+
+def _read_twice(model: nn.Module) -> None:
+    base = _base(model)
+    embeddings, head = base.get_input_embeddings(), base.get_output_embeddings()
+    if head.weight is embeddings.weight:
+        head.weight = nn.Parameter(embeddings.weight.detach(), requires_grad=False)
 
 
 def _shifted(model: nn.Module) -> None:
@@ -151,5 +161,5 @@ def _base(model: nn.Module) -> Any:
 _RULES = {
     SHIFTED: _shifted, EARLY_FLOAT: _early_float, TRL_CASTS: _trl_casts, KEPT_INPUTS: _kept_inputs,
     QUANTIZED_HEAD: _quantized_head, CHUNKED_16_BIT: _chunked_16_bit, SHIFTED_16_BIT: _shifted_16_bit,
-    FUSED_QKV: _fused_qkv,
+    FUSED_QKV: _fused_qkv, READ_TWICE: _read_twice,
 }  # fmt: skip

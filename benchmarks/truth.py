@@ -9,6 +9,7 @@ from lplan.planner.recipe import Recipe
 from lplan.profiles.named import find_hardware
 from lplan.profiles.units import MIB
 
+from .older import READ_TWICE
 from .published.fms import a100_rows, kernel_rows
 from .published.litgpt import litgpt_hub_rows, litgpt_rows
 from .published.others import axolotl_rows, torchtune_rows
@@ -56,6 +57,7 @@ def t4_rows() -> Iterator[Row]:
             },
             step_s=measured["step_seconds"],
             warm_up=recipe.method == "qlora",
+            rules=(READ_TWICE,) if recipe.method == "qlora" else (),
             source=line["source"],
         )
 

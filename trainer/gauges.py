@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import psutil
-
 from ..profiles.cgroup import ROOT, memory_groups
 from ..profiles.gpu import first_handle
 from .cgroup_limit import ControlGroup
@@ -118,7 +116,7 @@ def _held_by(nvml: Any, handle: Any, members: set[int]) -> int | None:
     except nvml.NVMLError:
         return None
     sizes = [process.usedGpuMemory for process in running if process.pid in members]
-    if not sizes and not (running and all(psutil.pid_exists(process.pid) for process in running)):
+    if not sizes and not (running and all(Path(f"/proc/{process.pid}").exists() for process in running)):
         return None
     return None if None in sizes else sum(map(int, sizes))
 
