@@ -63,10 +63,9 @@ def _explain_run(run: Path, *, as_json: bool) -> None:
 
 def _without_end(run: Path) -> str:
     from ..trainer.run_folder import RunFolder
-    from ..trainer.watch import is_going_on
 
     with suppress(LplanError):  # a folder that can only be read is nobody's
-        if is_going_on(RunFolder(run)):
+        if RunFolder(run).is_locked:
             return f"the run is still going: see `lplan watch {run}`"
     return (
         "no end recorded: lplan itself was killed, or its machine stopped, and nobody was left to tell; "

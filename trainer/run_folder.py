@@ -76,6 +76,20 @@ class RunFolder:
             ) from error
         return cls(path)
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether a run is going on here; asked without leaving a trace."""
+        import fcntl
+
+        try:
+            with (self.path / _LOCK).open() as holder:
+                fcntl.flock(holder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other runs out while inside; the lock goes with the process, however it ends.

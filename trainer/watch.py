@@ -33,16 +33,7 @@ def follow(folder: RunFolder, *, poll_s: float = _POLL_S) -> Iterator[Event]:
             if ended or not is_written:
                 return
             time.sleep(poll_s)
-            is_written = is_going_on(folder)  # asked before the last look, which then misses nothing
-
-
-def is_going_on(folder: RunFolder) -> bool:
-    """Whether a supervisor holds the run's lock."""
-    try:
-        with folder.lock():
-            return False
-    except UsageError:
-        return True
+            is_written = folder.is_locked  # asked before the last look, which then misses nothing
 
 
 def watch_process(pid: int, on_sample: Callable[[Sample], object], *, interval_s: float = INTERVAL_S) -> None:
