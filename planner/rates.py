@@ -29,7 +29,7 @@ class Rates:
     transfer_bytes_per_s: float | None = None
     """Between host and device, one way at a time."""
     attention_flop_per_s: Mapping[str, float] | None = None
-    """Of fused attention by dtype, where it differs from plain products."""
+    """Of fused attention by dtype; None takes the rate of plain products."""
 
     overlaps: bool = False
     """Whether ops are only issued by the processor that runs the program, and done beside it by another (a GPU)."""
@@ -69,14 +69,17 @@ def measured_rates(allocator: Allocator, threads: int, store: FootprintStore | N
     """
     store = store or FootprintStore()
     products = _known(store, f"products-{threads}", lambda: _measure("pinned", threads, "products"))
-    memory = _known(store, f"rates-{allocator}-{threads}", lambda: _measure(allocator, threads, "memory"))
+    memory = _known(store, f"memory-{allocator}-{threads}", lambda: _measure(allocator, threads, "memory"))
     return rates_from(products, memory)
 
 
 def known_rates(allocator: Allocator, threads: int, store: FootprintStore | None = None) -> Rates | None:
     """This machine's rates where they were measured before; None where they were not."""
     store = store or FootprintStore()
-    products, memory = store.find_fact(f"products-{threads}"), store.find_fact(f"rates-{allocator}-{threads}")
+    products, memory = (
+        store.find_fact(f"products-{threads}"),
+        store.find_fact(f"memory-{allocator}-{threads}"),
+    )
     return None if products is None or memory is None else rates_from(products, memory)
 
 

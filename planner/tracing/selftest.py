@@ -25,6 +25,10 @@ _MOST_S = 1.0
 """The longest that one run may take: without bf16 instructions a thousand rows of bf16 take half a minute."""
 _LARGE = 1 << 22
 """Elements of a tensor that no cache holds."""
+_ATTENDED = (2, 8, 256, 64)
+"""Sequences, heads, tokens, width of a head."""
+_ATTENTION_PRODUCTS = 7
+"""Two forward, five backward (planner.tracing.work)."""
 _CHAIN = 100
 _OPS_A_LINK = 4
 """A product and a scaling, and the gradient of each."""
@@ -66,8 +70,15 @@ def _flop(width: int, rows: int) -> int:
     return 4 * rows * width * width
 
 
-def _memory() -> dict[str, float]:
-    return {"traffic_bytes_per_s": _traffic(), "random_elements_per_s": _random(), "op_s": _op()}
+def _memory() -> dict[str, Any]:
+    return {
+        "traffic_bytes_per_s": _traffic(),
+        "random_elements_per_s": _random(),
+        "op_s": _op(),
+        "attention_flop_per_s": {
+            dtype: _attention(getattr(torch, dtype)) for dtype in ("float32", "bfloat16")
+        },
+    }
 
 
 def _best_s(run: Callable[[], object], least: int = 3) -> float:
@@ -111,10 +122,28 @@ def _random() -> float:
     return values.numel() / _best_s(lambda: values.bernoulli_(0.95))
 
 
+def _attention(dtype: torch.dtype) -> float:
+    """FLOP/s of fused attention under a mask, forward and backward, as planner.tracing.work counts them."""
+    query, key, value = (torch.randn(_ATTENDED).to(dtype).requires_grad_() for _ in ("query", "key", "value"))
+    mask = torch.ones(_ATTENDED[2], _ATTENDED[2], dtype=torch.bool).tril()
+    gradient = torch.ones(_ATTENDED, dtype=dtype)
+
+    def run() -> None:
+        F.scaled_dot_product_attention(query, key, value, mask).backward(gradient)
+
+    batch, heads, length, width = _ATTENDED
+    flop = 2 * _ATTENTION_PRODUCTS * batch * heads * length * length * width
+    with torch.enable_grad():
+        began = time.perf_counter()
+        run()
+        once_s = time.perf_counter() - began
+        return flop / (once_s if once_s > _MOST_S else _best_s(run))
+
+
 def _op() -> float:
     """Seconds of one op on tensors so small that only calling it counts, in forward and backward alike."""
-    weight = torch.ones(64, 64, dtype=torch.bfloat16)
-    start = torch.ones(16, 64, dtype=torch.bfloat16, requires_grad=True)
+    weight = torch.ones(64, 64)
+    start = torch.ones(16, 64, requires_grad=True)
 
     def chain() -> None:
         value = start

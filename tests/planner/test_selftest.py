@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from math import prod
 
+import pytest
+import torch
+
+from lplan.planner.tracing import selftest
 from lplan.planner.tracing.selftest import ROWS, WIDTHS, rates_by_size
+from lplan.planner.tracing.tracker import StorageTracker
 
 SIZES = [(width, rows) for width in WIDTHS for rows in ROWS]
 
@@ -32,3 +37,23 @@ def test_what_takes_too_long_has_the_rate_of_a_smaller_product(
     rates = rates_by_size(measure)
     assert asked == measured
     assert rates == {str(width): {str(rows): flop_per_s for rows in ROWS} for width in WIDTHS}
+
+
+def test_attention_is_measured_as_the_time_model_counts_it():
+    """The same products for the same op, and a rate by dtype."""
+    batch, heads, length, width = selftest._ATTENDED
+    query = torch.zeros(selftest._ATTENDED, requires_grad=True)
+    mask = torch.ones(length, length, dtype=torch.bool)
+    tracker = StorageTracker(mask_is_full=False)
+    tracker.answers = False
+    tracker.enter("steady step", "forward")
+    with tracker:
+        torch.nn.functional.scaled_dot_product_attention(query, query, query, mask).sum().backward()
+    counted = sum(
+        prod(factors)
+        for work in tracker.segments[-1].work
+        if work.kind == "attention"
+        for factors in work.factors
+    )
+    assert counted == 2 * selftest._ATTENTION_PRODUCTS * batch * heads * length * length * width
+    assert selftest._attention(torch.float32) > 0
