@@ -156,17 +156,17 @@ def _why(error: Exception) -> str:
     return f"{first_line(cause)} ({Path(place.filename).name}, {place.name})"
 
 
-def examine_apart(model_type: str) -> Row:
-    """`examine` in a process of its own, with a time limit."""
+def examine_apart(model_type: str, limit_s: float) -> Row:
+    """`examine` in a process of its own, for at most `limit_s` seconds."""
     began = time.perf_counter()
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_send, args=(model_type, sender))
     child.start()
     sender.close()
-    row = Row(model_type, reason=f"no step within {LIMIT_S} s")
+    row = Row(model_type, reason=f"no step within {limit_s:g} s")
     with suppress(EOFError):
-        while receiver.poll(max(0.0, began + LIMIT_S - time.perf_counter())):
+        while receiver.poll(max(0.0, began + limit_s - time.perf_counter())):
             row = receiver.recv()
     child.kill()
     child.join()
@@ -209,12 +209,22 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="TYPE", help="these types; the other stored rows stay")
+    parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="S", help="seconds for one type")
+    parser.add_argument(
+        "--rows", type=Path, metavar="FILE",
+        help="append every finished row to FILE, and take over those that it holds: a run that was cut off goes on",
+    )  # fmt: skip
     chosen = parser.parse_args()
     _quiet()
     console = Console()
     known = {row.model_type: row for row in stored_rows()} if chosen.only else {}
+    finished = _finished(chosen.rows)
     for model_type in chosen.only or MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        known[model_type] = row = examine_apart(model_type)
+        row = finished.get(model_type)
+        if row is None:
+            row = examine_apart(model_type, chosen.limit)
+            _note(row, chosen.rows)
+        known[model_type] = row
         console.print(
             f"{model_type}: {row.trained or 'not trained'}; {row.parity}; {row.depth}; {row.reason or ''}"
         )
@@ -227,6 +237,20 @@ def main() -> None:
         f"parity within 1 %: {counts['within_1_percent']}, exact: {counts['exact']}"
     )
     console.print(f"stored in {store('coverage', [asdict(row) for row in rows], summary=counts)}")
+
+
+def _finished(path: Path | None) -> dict[str, Row]:
+    """The rows that a run before this one appended to `path`, by type."""
+    if path is None or not path.exists():
+        return {}
+    rows = (Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
+    return {row.model_type: row for row in rows}
+
+
+def _note(row: Row, path: Path | None) -> None:
+    if path is not None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
 
 
 def stored_rows() -> list[Row]:
