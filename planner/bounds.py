@@ -128,6 +128,33 @@ def _bent(margin: Spread, budget_bytes: int) -> Callable[[int], int]:
     return required
 
 
+_WHATEVER_THE_LOSS = ("weights", "adapters", "optimizer")
+
+
+def layers_alone(footprint: Footprint) -> Footprint:
+    """The least of a graph, from that of the same under another loss: what repeated layers do and hold, and what is
+    there all the time. The optimizer's work is all of it."""
+    work = {
+        name: replace(part, base=part.per_unit) if name.startswith("micro ") else part
+        for name, part in footprint.work.items()
+    }
+    phases = {
+        name: tuple(_of_layers(instant) for instant in instants)
+        for name, instants in footprint.phases.items()
+    }
+    return replace(footprint, work=work, phases=phases)
+
+
+def _of_layers(instant: Instant) -> Instant:
+    return Instant(
+        {
+            name: part if name in _WHATEVER_THE_LOSS else Linear(ZERO, part.per_unit)
+            for name, part in instant.components.items()
+            if name in _WHATEVER_THE_LOSS or min(part.per_unit) >= 0
+        }
+    )
+
+
 def recomputed(recipe: Recipe, plain: Footprint, alike: tuple[Footprint, Footprint] | None) -> Footprint:
     """The least of a checkpointed graph, from that of the same graph without: its layers run forward again.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .polynomial import ZERO, Coefficients, Shape, evaluate, minus, plus
+from .polynomial import ZERO, Coefficients, Shape, evaluate
 from .stream import Stream
 
 
@@ -169,57 +169,3 @@ def _pack(parts: Mapping[str, Linear]) -> dict[str, list[list[int]]]:
 
 def _unpack(parts: Mapping[str, Any]) -> dict[str, Linear]:
     return {name: Linear(tuple(base), tuple(per_unit)) for name, (base, per_unit) in parts.items()}
-
-
-def peaks(stream: Stream, *, extends: bool) -> dict[str, tuple[Instant, ...]]:
-    """The instants of each phase that are the peak for some shape and depth: the others are dominated."""
-    two = _live_at_births(stream, 2 if extends else 1)
-    three = _live_at_births(stream, 3) if extends else two
-    found: dict[str, list[tuple[Coefficients, Instant]]] = {}
-    for place, (phase, at_two) in two.items():
-        at_three = three[place][1]
-        total_two, total_three = _total(at_two), _total(at_three)
-        per_unit = minus(total_three, total_two)
-        key = (*minus(total_two, per_unit), *per_unit) if extends else (*total_two, *ZERO)
-        kept = found.setdefault(phase, [])
-        if any(_dominates(other, key) for other, _ in kept):
-            continue
-        kept[:] = [item for item in kept if not _dominates(key, item[0])]
-        kept.append((key, _instant(at_two, at_three, extends)))
-    return {phase: tuple(instant for _, instant in kept) for phase, kept in found.items()}
-
-
-_Parts = dict[str, Coefficients]
-_Place = tuple[int, int, int]
-
-
-def _live_at_births(stream: Stream, copies: int) -> dict[_Place, tuple[str, _Parts]]:
-    live: _Parts = {}
-    seen: dict[_Place, tuple[str, _Parts]] = {}
-    for happening in stream.happenings(copies):
-        storage = stream.storages[happening.storage[0]]
-        if not storage.on_device:
-            continue
-        before = live.get(storage.component, ZERO)
-        live[storage.component] = (plus if happening.born else minus)(before, storage.size)
-        if happening.born and happening.place is not None:
-            seen[happening.place] = (happening.phase, dict(live))
-    return seen
-
-
-def _instant(two: _Parts, three: _Parts, extends: bool) -> Instant:
-    parts = {}
-    for name in {**two, **three}:
-        per_unit = minus(three.get(name, ZERO), two.get(name, ZERO))
-        base = minus(two.get(name, ZERO), per_unit) if extends else two.get(name, ZERO)
-        if any(base) or any(per_unit):
-            parts[name] = Linear(base, per_unit)
-    return Instant(parts)
-
-
-def _total(parts: Mapping[str, Coefficients]) -> Coefficients:
-    return tuple(sum(column) for column in zip(*parts.values(), strict=True)) if parts else ZERO
-
-
-def _dominates(one: Sequence[int], other: Sequence[int]) -> bool:
-    return all(a >= b for a, b in zip(one, other, strict=True))

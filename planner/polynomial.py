@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 
 MONOMIALS = ("1", "S", "S2", "B", "BS", "BS2", "N", "K")
@@ -62,7 +63,10 @@ def minus(left: Sequence[int], right: Sequence[int]) -> Coefficients:
     return tuple(a - b for a, b in zip(left, right, strict=True))
 
 
-def symbolize(size_bytes: int, dimensions: Sequence[int], itemsize: int, shape: Shape) -> Coefficients | None:
+@cache
+def symbolize(
+    size_bytes: int, dimensions: tuple[int, ...], itemsize: int, shape: Shape
+) -> Coefficients | None:
     """The polynomial behind a storage of a tensor with these dimensions, traced at `shape`; None if it has none.
 
     `shape` must be made of primes that divide none of the model's own widths: then each factor of a

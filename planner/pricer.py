@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from ..profiles.errors import LplanError
-from .bounds import LeastBytes, recomputed
+from .bounds import LeastBytes, layers_alone, recomputed
 from .estimate import Estimate
 from .estimating import Situation, make_estimate, shape_of
 from .floating import hidden_size
@@ -62,6 +62,7 @@ class Pricer:
         self._graphs: dict[tuple[int, str, int], tuple[StepClock, LeastBytes]] = {}
         self._candidates: dict[Recipe, Candidate | LplanError] = {}
         self._recomputed: dict[tuple[Recipe, int, bool], Footprint] = {}
+        self._layers: dict[int, Footprint] = {}
         self._situation: Situation | None = None
 
     @property
@@ -77,15 +78,27 @@ class Pricer:
         return self.supposed(recipe) if footprint is None else self._bound(recipe, footprint, traced=True)
 
     def supposed(self, recipe: Recipe) -> Bound | LplanError:
-        """What a recipe needs at least by its plain graph, nothing before that is known."""
-        plain = self._footprints.known(plain_graph(recipe), shape_of(recipe))
+        """What a recipe needs at least by its plain graph, or by that of another loss; nothing before one is known."""
+        plain = self._plain(recipe)
         if plain is None or isinstance(plain, LplanError):
             return Bound(0.0, 0, traced=False)
         alike = self._alike(recipe)
         key = (recipe.graph(), id(plain), alike is not None)
         if key not in self._recomputed:
-            self._recomputed[key] = recomputed(recipe, plain, alike)
+            self._recomputed[key] = recomputed(recipe, plain, alike) if recipe.checkpoint_period else plain
         return self._bound(recipe, self._recomputed[key], traced=False)
+
+    def _plain(self, recipe: Recipe) -> Footprint | LplanError | None:
+        """The recipe's graph without recomputation, or what its layers do at least; None where nothing is known."""
+        shape, plain = shape_of(recipe), plain_graph(recipe)
+        known = self._footprints.known(plain, shape)
+        if known is not None:
+            return known
+        others = (self._footprints.known(replace(plain, loss=loss), shape) for loss in _ON_EVERY_DEVICE)
+        other = next((one for one in others if isinstance(one, Footprint)), None)
+        if other is None or recipe.loss not in _ON_EVERY_DEVICE:
+            return None
+        return self._layers.setdefault(id(other), layers_alone(other))
 
     def _alike(self, recipe: Recipe) -> tuple[Footprint, Footprint] | None:
         """The known graphs, with its checkpointing and without, that differ from the recipe's in the loss alone."""
@@ -96,11 +109,14 @@ class Pricer:
                 return cast("tuple[Footprint, Footprint]", tuple(known))
         return None
 
-    def learn(self, recipe: Recipe) -> None:
-        """Trace what would tell most: the plain graph if it is not known, else the recipe's own."""
-        shape, plain = shape_of(recipe), plain_graph(recipe)
-        unknown = self._footprints.known(plain, shape) is None
-        self._footprints.get(plain if unknown else recipe, shape)
+    def learn(self, recipe: Recipe, ahead: Recipe | None = None) -> None:
+        """Trace what would tell most; beside it what would tell most of the one that may be next."""
+        after = None if ahead is None else (self.unknown(ahead), shape_of(ahead))
+        self._footprints.get(self.unknown(recipe), shape_of(recipe), after)
+
+    def unknown(self, recipe: Recipe) -> Recipe:
+        """What would tell most of a recipe: its plain graph if nothing is known of that, else its own."""
+        return plain_graph(recipe) if self._plain(recipe) is None else recipe
 
     def price(self, recipe: Recipe) -> Candidate | LplanError:
         """The exact price, or why the libraries refuse the recipe. Traces its graph if need be."""

@@ -20,7 +20,8 @@ from .request import not_chunkable
 from .space import Tier, space, tiers
 from .task import Task
 from .timing import predict_time
-from .tracer import Footprints, Progress, baseline, footprints, several
+from .tracer import Footprints, Progress, baseline, footprints
+from .tracing_process import several
 
 EQUALLY_FAST = 0.05
 """Predicted times closer than this are taken as equal: the time model is not that exact."""
@@ -138,9 +139,32 @@ def ascending(
             yield recipes[number], bound
             continue
         if not bound.traced and key(bound) <= least:
-            pricer.learn(recipes[number])
+            pricer.learn(recipes[number], _ahead(pricer, recipes, recipes[number], heap, hopeless))
             bound = pricer.bound(recipes[number])
         _push(heap, bound, number, key)
+
+
+def _ahead(
+    pricer: Pricer,
+    recipes: Sequence[Recipe],
+    recipe: Recipe,
+    heap: Sequence[tuple[float, int, bool]],
+    hopeless: Callable[[Bound], bool],
+) -> Recipe | None:
+    """The next in line of which the recipe's own trace will tell nothing."""
+    first = pricer.unknown(recipe)
+    for _, number, _ in sorted(heap):
+        bound = pricer.bound(recipes[number])
+        if isinstance(bound, LplanError) or bound.traced or hopeless(bound):
+            continue
+        other = pricer.unknown(recipes[number])
+        if other.graph() != first.graph() and not (bound.least_s == 0 and _alike_but_for_loss(other, first)):
+            return recipes[number]
+    return None
+
+
+def _alike_but_for_loss(one: Recipe, other: Recipe) -> bool:
+    return replace(one, loss=other.loss).graph() == other.graph()
 
 
 def _push(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .polynomial import Coefficients
 
@@ -46,8 +46,7 @@ class Block:
     events: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
+class Happening(NamedTuple):
     """One event of an extended stream. `place` identifies it across extensions: block, first or last copy, event."""
 
     phase: str
@@ -71,7 +70,7 @@ class Stream:
         self.products = products
         """Results of the first matrix product of each thread, by index: a BLAS library's handle is made there."""
         self.blocks = blocks
-        self._birth: dict[int, int] = {}
+        self._units: dict[int, int] = {}
         self._siblings: dict[tuple[int, int], int] = {}
         self._schedules: dict[int, list[Entry]] = {}
         self._index_births()
@@ -116,14 +115,18 @@ class Stream:
             if block.unit != OUTSIDE:
                 unit_before = block.unit
             for position, copy in enumerate(order):
+                end = 0 if position == 0 else 1 if position == len(order) - 1 else None
                 for place, event in enumerate(block.events):
-                    end = 0 if position == 0 else 1 if position == len(order) - 1 else None
                     at = None if end is None else (number, end, place)
-                    for instance in self._instances(event, block, copy, copies):
-                        if (event > 0) == (instance in alive):
+                    born = event > 0
+                    instances = (
+                        ((event - 1, copy),) if born else self._that_die(-event - 1, block, copy, copies)
+                    )
+                    for instance in instances:
+                        if born == (instance in alive):
                             continue
-                        (alive.add if event > 0 else alive.discard)(instance)
-                        yield Happening(block.phase, block.stage, instance, event > 0, at)
+                        (alive.add if born else alive.discard)(instance)
+                        yield Happening(block.phase, block.stage, instance, born, at)
 
     def schedule(self, copies: int) -> Sequence[Entry]:
         """The happenings with `copies` repeated units as plain tuples, for a simulation that runs over them often."""
@@ -135,18 +138,15 @@ class Stream:
             ]
         return self._schedules[copies]
 
-    def _instances(self, event: int, block: Block, copy: int, copies: int) -> list[Instance]:
-        index = abs(event) - 1
-        if event > 0:
-            return [(index, copy)]
-        unit = self._unit(index)
+    def _that_die(self, index: int, block: Block, copy: int, copies: int) -> Sequence[Instance]:
+        unit = self._units[index]
         if block.unit == REPEATED:
-            return [self._seen_from_copy(index, unit, copy, copies)]
+            return (self._seen_from_copy(index, unit, copy, copies),)
         if unit != REPEATED:
-            return [(index, 0)]
+            return ((index, 0),)
         if block.unit == OUTSIDE or block.stage == "optimizer":
             return [(index, c) for c in range(copies)]
-        return [(index, 0 if block.unit == FIRST else copies - 1)]
+        return ((index, 0 if block.unit == FIRST else copies - 1),)
 
     def _seen_from_copy(self, index: int, unit: int, copy: int, copies: int) -> Instance:
         if unit in (REPEATED, OUTSIDE):
@@ -159,14 +159,11 @@ class Stream:
             raise NotPeriodicError(f"storage {index} of unit {unit} has no counterpart in the repeated unit")
         return (sibling, neighbour)
 
-    def _unit(self, index: int) -> int:
-        return self.blocks[self._birth[index]].unit
-
     def _index_births(self) -> None:
         births: dict[tuple[str, str, int], list[list[int]]] = {}
-        for number, block in enumerate(self.blocks):
+        for block in self.blocks:
             born = [event - 1 for event in block.events if event > 0]
-            self._birth.update((index, number) for index in born)
+            self._units.update(dict.fromkeys(born, block.unit))
             births.setdefault((block.phase, block.stage, block.unit), []).append(born)
         for (phase, stage, unit), groups in births.items():
             if unit in (FIRST, LAST):

@@ -1,33 +1,21 @@
-"""Gets footprints: from the store, or from a tracing process that is started for those that are missing.
-
-The process is a child, so that the caller never imports torch, a model's code cannot harm it, and its memory
-right after the imports is the import baseline of a real run.
-"""
+"""Gets footprints: from the store, or from tracing processes that are started for those that are missing."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, replace
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
 
-from ..profiles.errors import EXIT_USAGE, LplanError, UsageError
+from ..profiles.errors import LplanError
 from ..profiles.model import ModelProfile
-from .allocator import environment_of
-from .footprint import Footprint, footprint_from_dict
+from .footprint import Footprint
 from .polynomial import Shape
 from .recipe import Recipe
 from .runtime import Baseline, shipped_baseline
 from .store import FootprintStore
+from .tracing_process import BASELINE, TracingProcess, at_once, several
 
-_BASELINE = "baseline"
 Progress = Callable[[int, int], object]
 
 
@@ -86,16 +74,6 @@ def _wanted(
     ]
 
 
-def single(recipe: Recipe) -> Recipe:
-    """The recipe with one micro batch a step."""
-    return replace(recipe, accumulation=1)
-
-
-def several(recipe: Recipe) -> Recipe:
-    """The recipe with several micro batches a step: its trace shows a single one as well."""
-    return replace(recipe, accumulation=max(2, recipe.accumulation))
-
-
 def _answers(
     answer: Footprint | LplanError, request: tuple[Recipe, Shape], other: tuple[Recipe, Shape]
 ) -> bool:
@@ -118,14 +96,14 @@ def footprint(
 
 def baseline(store: FootprintStore | None = None) -> Baseline:
     """The import baseline: as measured here by the last tracing process, else the shipped one."""
-    fact = (store or FootprintStore()).find_fact(_BASELINE)
+    fact = (store or FootprintStore()).find_fact(BASELINE)
     return shipped_baseline() if fact is None else Baseline(**fact)
 
 
 class Footprints:
-    """One model's footprints, asked for one by one: from the store, else from a tracing process that stays open.
+    """One model's footprints, asked for one by one: from the store, else from tracing processes that stay open.
 
-    A context manager: leaving it ends the process. `progress(done)` is called as traces arrive.
+    A context manager: leaving it ends them. `progress(done)` is called as traces arrive.
     """
 
     def __init__(self, model: ModelProfile, progress: Callable[[int], object] | None = None) -> None:
@@ -134,6 +112,8 @@ class Footprints:
         self._missing: set[tuple[Recipe, Shape]] = set()
         """Graphs that the store did not hold when it was last asked: a trace may have put them there since."""
         self._asked: deque[tuple[Recipe, Shape]] = deque()
+        self._awaited: set[Recipe] = set()
+        """Graphs that are being traced."""
         self._answers: Any = None
         self.traced = 0
 
@@ -160,97 +140,78 @@ class Footprints:
             found.append(stored)
         return stored
 
-    def get(self, recipe: Recipe, shape: Shape) -> Footprint | LplanError:
-        """The footprint, or why the libraries refuse it. Raises LplanError when the tracing process itself fails."""
-        answer = self.known(recipe, shape)
-        if answer is None and recipe.accumulation == 1 and self.known(several(recipe), shape) is None:
-            self._traced(several(recipe), shape)
-            answer = self.known(recipe, shape)
-        return self._traced(recipe, shape) if answer is None else answer
+    def get(
+        self, recipe: Recipe, shape: Shape, ahead: tuple[Recipe, Shape] | None = None
+    ) -> Footprint | LplanError:
+        """The footprint, or why the libraries refuse it. Raises LplanError when the tracing process itself fails.
 
-    def _traced(self, recipe: Recipe, shape: Shape) -> Footprint | LplanError:
+        `ahead` may be asked for next: it is traced beside this one, where there is a core for it.
+        """
+        while (wanted := self._unknown(recipe, shape)) is not None:
+            if wanted.graph() not in self._awaited:
+                self._ask(wanted, shape)
+                beside = None if ahead is None else self._unknown(*ahead)
+                if ahead is not None and beside is not None:
+                    self._ask(beside, ahead[1])
+            self._receive(wanted.graph())
+        answer = self.known(recipe, shape)
+        assert answer is not None
+        return answer
+
+    def _unknown(self, recipe: Recipe, shape: Shape) -> Recipe | None:
+        """What to trace for a footprint: with several micro batches, or itself where that did not tell."""
+        if self.known(recipe, shape) is not None:
+            return None
+        return recipe if self.known(several(recipe), shape) is not None else several(recipe)
+
+    def _ask(self, recipe: Recipe, shape: Shape) -> None:
+        if recipe.graph() in self._awaited:
+            return
         if self._answers is None:
-            self._answers = _trace(self._model, iter(self._asked.popleft, None), self._store)
+            self._answers = _trace(self._model, iter(self._next_asked, _NEVER), self._store)
+        self._awaited.add(recipe.graph())
         self._asked.append((recipe, shape))
-        _, traced = next(self._answers)
-        self._missing.clear()
-        self._found.setdefault(recipe.graph(), []).append(traced)
-        if isinstance(traced, Footprint):
-            self._store.keep(self._model.config, recipe, traced)
-        self.traced += 1
-        if self._progress is not None:
-            self._progress(self.traced)
-        return cast("Footprint | LplanError", traced)
+
+    def _next_asked(self) -> tuple[Recipe, Shape] | None:
+        return self._asked.popleft() if self._asked else None
+
+    def _receive(self, graph: Recipe) -> None:
+        """Take answers until this graph's is there."""
+        while graph in self._awaited:
+            (traced, _), answer = next(self._answers)
+            self._awaited.discard(traced.graph())
+            self._missing.clear()
+            self._found.setdefault(traced.graph(), []).append(answer)
+            if isinstance(answer, Footprint):
+                self._store.keep(self._model.config, traced, answer)
+            self.traced += 1
+            if self._progress is not None:
+                self._progress(self.traced)
+
+
+_NEVER = ("no request",)
+"""What ends the requests of a search: nothing does, it closes the processes."""
 
 
 def _trace(
-    model: ModelProfile, requests: Iterable[tuple[Recipe, Shape]], store: FootprintStore
+    model: ModelProfile, requests: Iterable[tuple[Recipe, Shape] | None], store: FootprintStore
 ) -> Iterator[tuple[tuple[Recipe, Shape], Footprint | LplanError]]:
-    """Answers in the order of the requests, each of which is drawn when the one before it is answered.
-
-    What a trace says of a single micro batch a step goes into the store beside it.
-    """
-    environment = {
-        **os.environ,
-        **environment_of("pinned", threads=1),
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
-    }
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
-        subprocess.Popen(
-            [sys.executable, "-m", "lplan.planner.tracing"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True,
-        ) as child,
-    ):  # fmt: skip
-        _tell(child, {"config": dict(model.config), "trust_remote_code": model.trust_remote_code})
-        for recipe, shape in requests:
-            _tell(child, [recipe.graph().to_dict(), asdict(shape)])
-            answer = _next_answer(child, store)
-            if answer is None:
-                assert child.stdin is not None
-                with suppress(BrokenPipeError):
-                    child.stdin.close()
-                child.wait()
-                errors.seek(0)
-                why = _ending(child.returncode, errors.read())
-                raise LplanError(
-                    f"tracing {model.id} failed: {why}", hint="run again with --debug to see where"
-                )
-            if "single" in answer:
-                store.keep(model.config, single(recipe), footprint_from_dict(answer["single"]))
-            yield (recipe, shape), _answer(answer)
-
-
-def _tell(child: subprocess.Popen[str], message: Any) -> None:
-    assert child.stdin is not None
-    with suppress(BrokenPipeError):
-        child.stdin.write(json.dumps(message, default=str) + "\n")
-        child.stdin.flush()
-
-
-def _next_answer(child: subprocess.Popen[str], store: FootprintStore) -> dict[str, Any] | None:
-    """The next footprint or refusal; the import baseline on the way is kept. None where the process ended."""
-    assert child.stdout is not None
-    for line in child.stdout:
-        if not line.endswith("\n"):
-            break
-        answer: dict[str, Any] = json.loads(line)
-        if "baseline" not in answer:
-            return answer
-        store.keep_fact(_BASELINE, answer["baseline"])
-    return None
-
-
-def _ending(returncode: int, errors: str) -> str:
-    if returncode < 0:
-        return f"its process was ended by {signal.Signals(-returncode).name}"
-    lines = errors.strip().splitlines()
-    return lines[-1] if lines else f"its process ended with status {returncode}"
-
-
-def _answer(data: Mapping[str, Any]) -> Footprint | LplanError:
-    if "error" in data:
-        kind = UsageError if data["exit_code"] == EXIT_USAGE else LplanError
-        return kind(data["error"], hint=data["hint"])
-    return footprint_from_dict(data["footprint"])
+    """Answers in the order of the requests, which are drawn as processes are free for them; None: no more for now."""
+    drawn = iter(requests)
+    running: deque[tuple[tuple[Recipe, Shape], TracingProcess]] = deque()
+    free: list[TracingProcess] = []
+    with ExitStack() as stack:
+        while True:
+            while len(running) < at_once():
+                request = next(drawn, None)
+                if request is None:
+                    break
+                process = free.pop() if free else stack.enter_context(TracingProcess(model, store))
+                process.ask(*request)
+                running.append((request, process))
+            if not running:
+                return
+            request, process = running.popleft()
+            answer = process.answer()
+            free.append(process)
+            yield request, answer

@@ -81,15 +81,19 @@ def _memory() -> dict[str, Any]:
     }
 
 
+def _seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
 def _best_s(run: Callable[[], object], least: int = 3) -> float:
     """The fastest of many: other programs only ever add to a time."""
     run()
     times: list[float] = []
     end = time.perf_counter() + _SECONDS_EACH
     while len(times) < least or time.perf_counter() < end:
-        began = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - began)
+        times.append(_seconds(run))
     return min(times)
 
 
@@ -97,7 +101,7 @@ def _matmul(width: int, rows: int, dtype: torch.dtype) -> float:
     """FLOP/s of a frozen linear forward and of its input's gradient, weights fresh from memory."""
     tokens = torch.randn(rows, width).to(dtype)
     size_bytes = width * width * tokens.element_size()
-    weights = [torch.randn(width, width).to(dtype) for _ in range(_WEIGHTS_BYTES // size_bytes)]
+    weights = [torch.full((width, width), 0.1, dtype=dtype) for _ in range(_WEIGHTS_BYTES // size_bytes)]
 
     def run(some: Sequence[torch.Tensor]) -> None:
         for weight in some:
@@ -105,9 +109,10 @@ def _matmul(width: int, rows: int, dtype: torch.dtype) -> float:
         for weight in some:
             torch.mm(tokens, weight)
 
-    began = time.perf_counter()
-    run(weights[:1])
-    few = weights[: max(1, int(_MOST_S / (time.perf_counter() - began)))]
+    once_s = min(_seconds(lambda: run(weights[:1])) for _ in range(3))
+    if once_s > _SECONDS_EACH:
+        return _flop(width, rows) / once_s
+    few = weights[: int(_SECONDS_EACH / once_s)]
     return _flop(width, rows) * len(few) / _best_s(lambda: run(few), least=2)
 
 
@@ -134,10 +139,8 @@ def _attention(dtype: torch.dtype) -> float:
     batch, heads, length, width = _ATTENDED
     flop = 2 * _ATTENTION_PRODUCTS * batch * heads * length * length * width
     with torch.enable_grad():
-        began = time.perf_counter()
-        run()
-        once_s = time.perf_counter() - began
-        return flop / (once_s if once_s > _MOST_S else _best_s(run))
+        once_s = _seconds(run)
+        return flop / (once_s if once_s > _SECONDS_EACH else _best_s(run))
 
 
 def _op() -> float:

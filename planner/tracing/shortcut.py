@@ -39,7 +39,12 @@ def shortcut(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -
     layout = (first.shape, first.stride(), first.dtype)
     if any((t.shape, t.stride(), t.dtype) != layout for t in tensors[1:]):
         return _broadcast(*tensors) if len(tensors) == 2 else _NO
-    return torch.empty_like(first)
+    return _like(first)
+
+
+def _like(tensor: Tensor) -> Tensor:
+    """torch.empty_like, which is a Python reference of its own for meta tensors."""
+    return tensor.new_empty(tensor.shape) if tensor.is_contiguous() else torch.empty_like(tensor)
 
 
 def _is_usual(tensor: Tensor) -> bool:
@@ -52,9 +57,9 @@ def _broadcast(left: Tensor, right: Tensor) -> Any:
     if left.dtype != right.dtype or not _is_usual(right):
         return _NO
     if _repeats_in(right, left):
-        return torch.empty_like(left)
+        return _like(left)
     ordered = left.is_contiguous() and right.is_contiguous()
-    return torch.empty_like(right) if ordered and _repeats_in(left, right) else _NO
+    return _like(right) if ordered and _repeats_in(left, right) else _NO
 
 
 def _repeats_in(small: Tensor, large: Tensor) -> bool:
@@ -66,13 +71,19 @@ def _repeats_in(small: Tensor, large: Tensor) -> bool:
 
 def _cat(_func: Any, tensors: Sequence[Tensor], dim: int = 0) -> Any:
     first = tensors[0]
-    if not all(t.dtype == first.dtype and t.dim() == first.dim() and t.is_contiguous() for t in tensors):
+    if not all(t.dtype == first.dtype and t.dim() == first.dim() and _in_order(t) for t in tensors):
         return _NO
     if not _is_usual(first):
         return _NO
     shape = list(first.shape)
     shape[dim] = sum(t.shape[dim] for t in tensors)
     return first.new_empty(shape)
+
+
+def _in_order(tensor: Tensor) -> bool:
+    """Whether results are laid out in order: its rows are, so its channels don't come last (TensorShape.cpp,
+    `cat_compute_output_memory_format`)."""
+    return tensor.is_contiguous() or (tensor.stride(-1) == 1 and 1 not in tensor.shape)
 
 
 def _reduced(func: Any, tensor: Tensor, dims: Any = None, keepdim: bool = False) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ...profiles.errors import LplanError, UsageError, first_line
-from ..footprint import Footprint, Instant, Linear, peaks
+from ..footprint import Footprint, Instant, Linear
 from ..polynomial import MONOMIALS, Shape, evaluate, plus, symbolize, term
 from ..recipe import Recipe
 from ..stream import REPEATED, NotPeriodicError, Stream, TracedStorage, check_extends
@@ -27,6 +27,7 @@ from .loading import layer_of
 from .model import build, decoder_layers, make_config, text_config, wrap
 from .objective import as_built, head_of
 from .packing import kept_apart
+from .peaks import peaks
 from .quantized import parameter_sizes
 from .shapes import CHUNKS, Lengths, lengths_around, prime_shapes
 from .step import OPTIMIZER_STEPS, TracedStep

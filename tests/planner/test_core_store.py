@@ -46,7 +46,7 @@ def test_one_process_answers_all_and_refuses_by_name(traced):
 
 def test_what_was_traced_is_found_again_without_a_process(traced, monkeypatch):
     store, (first, *_) = traced
-    monkeypatch.setattr("lplan.planner.tracer.subprocess.Popen", None)
+    monkeypatch.setattr("lplan.planner.tracing_process.subprocess.Popen", None)
     assert footprint(model(), Recipe(alpha=32, threads=4), SHAPE, store) == first
 
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lplan.planner.footprint import Footprint, Instant, Linear, footprint_from_dict, peaks
+from lplan.planner.footprint import Footprint, Instant, Linear, footprint_from_dict
 from lplan.planner.polynomial import ZERO, Shape, term
 from lplan.planner.stream import FIRST, LAST, REPEATED, Block, Stream, TracedStorage
+from lplan.planner.tracing.peaks import peaks
 
 SHAPE = Shape(batch=2, seq=16, supervised=20, chunk=8)
 

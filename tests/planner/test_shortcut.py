@@ -25,6 +25,8 @@ KNOWN = {
     "bias": (_aten.add.Tensor, (torch.zeros(2, 3, 4), torch.zeros(4))),
     "scaled": (_aten.mul.Tensor, (heads(2, 3, 5, 4), 2.0)),
     "halves": (_aten.cat.default, ([torch.zeros(2, 3, 2), torch.zeros(2, 3, 2)], -1)),
+    "rotated halves": (_aten.cat.default, ([heads(2, 3, 5, 4)[..., 2:], heads(2, 3, 5, 4)[..., :2]], -1)),
+    "halves of a view": (_aten.cat.default, ([torch.zeros(2, 3, 8)[..., 4:], torch.zeros(2, 3, 4)], -1)),
     "rows": (_aten.cat.default, ([torch.zeros(2, 3), torch.zeros(5, 3)],)),
     "mean": (_aten.mean.dim, (torch.zeros(2, 3, 4), [-1], True)),
     "mean of a view": (_aten.mean.dim, (heads(2, 3, 5, 4), [-1], True)),
@@ -61,12 +63,23 @@ def test_a_result_taken_for_granted_is_laid_out_as_the_real_one(name):
         (_aten.mul.Tensor, (torch.zeros(2, 1), torch.zeros(1, 3))),
         (_aten.mul.Tensor, (torch.zeros(1, 1, 5, 4), heads(2, 3, 5, 4, dtype=torch.float32))),
         (_aten.cat.default, ([torch.zeros(2, 3), torch.zeros(3, 2).t()], 0)),
+        (_aten.cat.default, ([torch.zeros(2, 5, 4, 3).permute(0, 3, 1, 2)] * 2, 0)),
         (_aten.cat.default, ([torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bfloat16)], 0)),
         (_aten.sum.dim_IntList, (torch.zeros(2, 3, dtype=torch.long), [0])),
         (_aten.sum.dim_IntList, (torch.zeros(2, 3), None)),
         (_aten.linalg_vector_norm.default, (torch.zeros(2, 3), 2, [0])),
     ],
-    ids=["dtypes", "both repeat", "views second", "views", "mixed", "integers", "all", "norms of columns"],
+    ids=[
+        "dtypes",
+        "both repeat",
+        "views second",
+        "views",
+        "channels last",
+        "mixed",
+        "integers",
+        "all",
+        "norms of columns",
+    ],
 )
 def test_what_does_not_follow_is_left_to_torch(func, args):
     assert declined(shortcut(func, [to_meta(arg) for arg in args], {}))

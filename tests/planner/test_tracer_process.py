@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lplan.planner import tracer
+from lplan.planner import tracer, tracing_process
 from lplan.planner.footprint import Footprint
 from lplan.planner.polynomial import Shape
 from lplan.planner.recipe import Recipe
@@ -76,7 +76,7 @@ def test_one_trace_serves_a_graph_until_it_does_not_hold(answered: Answers) -> N
 
 def test_what_was_traced_needs_no_process_again(answered: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     store, (first, _, _, beyond), _ = answered
-    monkeypatch.setattr(tracer.subprocess, "Popen", None)
+    monkeypatch.setattr(tracing_process.subprocess, "Popen", None)
     assert tracer.footprint(model(), Recipe(accumulation=1, alpha=32, threads=4), SHAPE, store) == first
     assert tracer.footprint(model(), RECIPE, LONG, store) == beyond
 
@@ -121,13 +121,14 @@ def test_a_config_that_transformers_refuses_is_one_line_with_a_hint(tmp_path: Pa
 
 
 def instead(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
-    """Start this program in place of the tracing process."""
-    start = tracer.subprocess.Popen
+    """Start this program in place of the tracing process, of which there is one."""
+    monkeypatch.setattr(tracer, "at_once", lambda: 1)
+    start = tracing_process.subprocess.Popen
 
     def popen(_: Sequence[str], **how: Any) -> Any:
         return start([sys.executable, "-c", "\n".join(lines)], **how)
 
-    monkeypatch.setattr(tracer.subprocess, "Popen", popen)
+    monkeypatch.setattr(tracing_process.subprocess, "Popen", popen)
 
 
 BASELINE = json.dumps({"baseline": {"anonymous_bytes": 1, "file_bytes": 2}})

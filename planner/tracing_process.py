@@ -1,0 +1,136 @@
+"""The tracing process as its parent sees it.
+
+It is a child, so that the caller never imports torch, a model's code cannot harm it, and its memory right after the
+imports is the import baseline of a real run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import IO, Any
+
+from ..profiles.cpu import allowed_threads
+from ..profiles.errors import EXIT_USAGE, LplanError, UsageError
+from ..profiles.model import ModelProfile
+from .allocator import environment_of
+from .footprint import Footprint, footprint_from_dict
+from .polynomial import Shape
+from .recipe import Recipe
+from .store import FootprintStore
+
+BASELINE = "baseline"
+"""The store's name for the import baseline."""
+_MOST = 2
+"""Processes side by side: each takes half a gigabyte, and some five seconds for its imports."""
+
+
+def at_once() -> int:
+    """How many processes this machine traces with side by side."""
+    return min(_MOST, len(allowed_threads()))
+
+
+def single(recipe: Recipe) -> Recipe:
+    """The recipe with one micro batch a step."""
+    return replace(recipe, accumulation=1)
+
+
+def several(recipe: Recipe) -> Recipe:
+    """The recipe with several micro batches a step: its trace shows a single one as well."""
+    return replace(recipe, accumulation=max(2, recipe.accumulation))
+
+
+class TracingProcess:
+    """A context manager: a process that answers one request after another; leaving it ends the process.
+
+    What a trace says of a single micro batch a step goes into the store beside it.
+    """
+
+    def __init__(self, model: ModelProfile, store: FootprintStore) -> None:
+        self._model, self._store = model, store
+        self._busy = False
+
+    def __enter__(self) -> TracingProcess:
+        environment = {
+            **os.environ,
+            **environment_of("pinned", threads=1),
+            "CUDA_VISIBLE_DEVICES": "",
+            "HF_HUB_OFFLINE": "1",
+        }
+        self._errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "lplan.planner.tracing"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, text=True,
+        )  # fmt: skip
+        self._tell({"config": dict(self._model.config), "trust_remote_code": self._model.trust_remote_code})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._busy:
+            self._child.kill()
+        with suppress(BrokenPipeError), self._child:
+            pass
+        self._errors.close()
+
+    def ask(self, recipe: Recipe, shape: Shape) -> None:
+        """Begin a trace."""
+        self._busy = True
+        self._tell([recipe.graph().to_dict(), asdict(shape)])
+        self._asked = recipe
+
+    def answer(self) -> Footprint | LplanError:
+        """What was asked for, once it is there. Raises LplanError when the process fails."""
+        answer = self._next_answer()
+        if answer is None:
+            raise LplanError(
+                f"tracing {self._model.id} failed: {self._ending()}",
+                hint="run again with --debug to see where",
+            )
+        self._busy = False
+        if "single" in answer:
+            footprint = footprint_from_dict(answer["single"])
+            self._store.keep(self._model.config, single(self._asked), footprint)
+        return _answer(answer)
+
+    def _tell(self, message: Any) -> None:
+        assert self._child.stdin is not None
+        with suppress(BrokenPipeError):
+            self._child.stdin.write(json.dumps(message, default=str) + "\n")
+            self._child.stdin.flush()
+
+    def _next_answer(self) -> dict[str, Any] | None:
+        """The next footprint or refusal; the import baseline on the way is kept. None where the process ended."""
+        assert self._child.stdout is not None
+        for line in self._child.stdout:
+            if not line.endswith("\n"):
+                break
+            answer: dict[str, Any] = json.loads(line)
+            if "baseline" not in answer:
+                return answer
+            self._store.keep_fact(BASELINE, answer["baseline"])
+        return None
+
+    def _ending(self) -> str:
+        assert self._child.stdin is not None
+        with suppress(BrokenPipeError):
+            self._child.stdin.close()
+        status = self._child.wait()
+        if status < 0:
+            return f"its process was ended by {signal.Signals(-status).name}"
+        self._errors.seek(0)
+        lines = self._errors.read().strip().splitlines()
+        return lines[-1] if lines else f"its process ended with status {status}"
+
+
+def _answer(data: Mapping[str, Any]) -> Footprint | LplanError:
+    if "error" in data:
+        kind = UsageError if data["exit_code"] == EXIT_USAGE else LplanError
+        return kind(data["error"], hint=data["hint"])
+    return footprint_from_dict(data["footprint"])
