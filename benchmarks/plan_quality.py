@@ -115,26 +115,30 @@ def plan(model: Path, data: str, budget: str) -> Recipe:
     return Recipe.from_dict(document["recipe"])
 
 
-def judged(
-    meter: Meter, chosen: Recipe, budget: str, points: Sequence[Recipe], *, confirm: bool
-) -> dict[str, Any]:
-    """The plan beside the best of the grid under a budget. `confirm`: both are measured once more."""
+def judged(meter: Meter, chosen: Recipe, budget: str, points: Sequence[Recipe]) -> dict[str, Any]:
+    """The plan beside the best of the grid under a budget."""
     budget_bytes = parse_size(budget)
     meter.measure(chosen)
     fitting = [recipe for recipe in points if meter.measure(recipe).rss_bytes <= budget_bytes]
     best = max(fitting, key=lambda recipe: meter.measure(recipe).tokens_per_s, default=chosen)
-    for recipe in {chosen, best} if confirm else ():
+    for recipe in {chosen, best}:
         meter.measure(recipe, again=True)
     reached, highest = meter.measure(chosen), meter.measure(best)
     return {
         "model": meter.model.id, "budget": budget, "plan": chosen.to_dict(), "plan_rss_bytes": reached.rss_bytes,
         "plan_tokens_per_s": reached.tokens_per_s, "best": best.to_dict(), "best_rss_bytes": highest.rss_bytes,
         "best_tokens_per_s": highest.tokens_per_s, "of_best": reached.tokens_per_s / highest.tokens_per_s,
-        "grid": len(points), "fitting": len(fitting),
+        "grid": len(points), "fitting": len(fitting), "points": [_point(meter, recipe) for recipe in points],
     }  # fmt: skip
 
 
-def baselines(model: Path, data: str, python: Path) -> dict[str, Any]:
+def _point(meter: Meter, recipe: Recipe) -> dict[str, Any]:
+    reached = meter.measure(recipe)
+    knobs = {knob: getattr(recipe, knob) for knob in GRID}
+    return {**knobs, "rss_bytes": reached.rss_bytes, "tokens_per_s": reached.tokens_per_s}
+
+
+def baselines(model: Path, data: str, python: Path, steps: int) -> dict[str, Any]:
     """TRL's defaults, and with auto_find_batch_size: tokens/s and peak. Nothing where trl isn't installed."""
     if subprocess.run([python, "-c", "import trl, datasets"], capture_output=True, check=False).returncode:
         return {}
@@ -143,7 +147,7 @@ def baselines(model: Path, data: str, python: Path) -> dict[str, Any]:
         rows = Path(folder) / "train.jsonl"
         write_prompt_completion(read_examples(data, task=_TASK).train, rows)
         for name, auto in (("defaults", False), ("auto_find_batch_size", True)):
-            result = run_trl(model, rows, STEPS, python, auto_find_batch_size=auto)
+            result = run_trl(model, rows, steps, python, auto_find_batch_size=auto)
             found[name] = {
                 "tokens_per_s": result["tokens_per_s"],
                 "rss_bytes": result["process"]["rss_bytes"],
@@ -178,7 +182,7 @@ def main() -> None:
         "--cases", type=int, default=len(CASES), help="the first so many; fewer store nothing"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a smaller grid, each run once; some ten minutes"
+        "--quick", action="store_true", help="a smaller grid: ten minutes, an hour without bf16"
     )
     parser.add_argument(
         "--data", default=os.environ.get("BANKING77", "demo"), help="Banking77's folder; default: demo"
@@ -186,20 +190,23 @@ def main() -> None:
     parser.add_argument(
         "--trl-python", type=Path, default=Path(sys.executable), help="an interpreter with trl and datasets"
     )
+    parser.add_argument(
+        "--trl-steps", type=int, default=STEPS, help="optimizer steps of TRL's runs; the first isn't counted"
+    )
     options = parser.parse_args()
     os.chdir(Path(__file__).parents[1])
     chosen, values = CASES[: options.cases], QUICK if options.quick else GRID
     console, rows = Console(), []
     for name in dict.fromkeys(name for name, _ in chosen):
         model = with_tokenizer(name, options.data) if name.startswith("llama") else checkpoint(name)
-        trl = baselines(model, options.data, options.trl_python)
+        trl = baselines(model, options.data, options.trl_python, options.trl_steps)
         if not trl:
             console.print(f"{options.trl_python} has no trl: its runs are left out", soft_wrap=True)
         meter = Meter(model, options.data)
         for budget in (budget for other, budget in chosen if other == name):
             recipe = plan(model, options.data, budget)
             points = list(grid(recipe, values))
-            rows.append({**judged(meter, recipe, budget, points, confirm=not options.quick), "trl": trl})
+            rows.append({**judged(meter, recipe, budget, points), "trl": trl})
             console.print(f"{name}, {budget}: {rows[-1]['of_best']:.0%} of the best of {rows[-1]['fitting']}")
     console.print(table(rows))
     if len(rows) == len(CASES):

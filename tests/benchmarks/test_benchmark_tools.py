@@ -137,12 +137,12 @@ def test_a_plan_is_judged_by_what_fits_when_measured() -> None:
     assert len(points) == len(set(points)) == 16
     meter = FakeMeter()
     # 2 without checkpointing take 400 MiB, 8 with it 800, 8 without 1,600; 8 with it are 8 * 2/3 as fast as the plan.
-    found = judged(meter, start, "1G", points, confirm=True)  # type: ignore[arg-type]
+    found = judged(meter, start, "1G", points)  # type: ignore[arg-type]
     assert (found["best"]["batch_size"], found["best"]["checkpointing"]) == (8, "full")
     assert found["of_best"] == pytest.approx(3 / 16)
     assert (found["grid"], found["fitting"]) == (16, 12)
     assert sorted(meter.again) == [1, 8]
-    alone = judged(meter, start, "200M", points, confirm=False)  # type: ignore[arg-type]
+    alone = judged(meter, start, "200M", points)  # type: ignore[arg-type]
     assert (alone["fitting"], alone["of_best"]) == (4, pytest.approx(3 / 4))
 
 
