@@ -4,31 +4,61 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
 import click
 
-from .commands.compare import compare_ways
-from .commands.data import inspect
-from .commands.doctor import doctor
-from .commands.estimate import estimate
-from .commands.evaluate import evaluate
-from .commands.explain import explain_plan
-from .commands.export import export
-from .commands.fit_and_train import fit_and_train
-from .commands.fits import what_fits
-from .commands.generate import generate
-from .commands.history import calibrate, drift, history
-from .commands.merge import merge_adapter
-from .commands.models import models
-from .commands.plan import plan
-from .commands.report import report
-from .commands.watch import watch
-from .commands.why import why
 from .profiles.errors import LplanError
 from .profiles.secrets import redacted
 
+_COMMANDS = {
+    "estimate": "estimate.estimate",
+    "plan": "plan.plan",
+    "fit-and-train": "fit_and_train.fit_and_train",
+    "evaluate": "evaluate.evaluate",
+    "generate": "generate.generate",
+    "merge": "merge.merge_adapter",
+    "report": "report.report",
+    "why": "why.why",
+    "watch": "watch.watch",
+    "explain": "explain.explain_plan",
+    "compare": "compare.compare_ways",
+    "fits": "fits.what_fits",
+    "data": "data.inspect",
+    "export": "export.export",
+    "history": "history.history",
+    "calibrate": "history.calibrate",
+    "drift": "history.drift",
+    "models": "models.models",
+    "doctor": "doctor.doctor",
+}
+"""Module and function in the room of commands, in the order of the help."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+
+class _Commands(click.Group):
+    """Imports a command when it is asked for: all of them take as long as an estimate."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _command(cmd_name) if cmd_name in _COMMANDS else None
+
+
+def _command(name: str) -> click.Command:
+    module, function = _COMMANDS[name].split(".")
+    command: click.Command = getattr(import_module(f".commands.{module}", __package__), function)
+    return command
+
+
+def every_command() -> dict[str, click.Command]:
+    """By name."""
+    return {name: _command(name) for name in _COMMANDS}
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True
+)
 @click.version_option(package_name="lplan")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
 @click.pass_context
@@ -36,30 +66,6 @@ def cli(context: click.Context, debug: bool) -> None:
     """Plan LoRA fine-tuning for the memory you have, run it inside that budget, and see that it held."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-
-
-for _command in (
-    estimate,
-    plan,
-    fit_and_train,
-    evaluate,
-    generate,
-    merge_adapter,
-    report,
-    why,
-    watch,
-    explain_plan,
-    compare_ways,
-    what_fits,
-    inspect,
-    export,
-    history,
-    calibrate,
-    drift,
-    models,
-    doctor,
-):
-    cli.add_command(_command)
 
 
 def main() -> None:

@@ -46,15 +46,18 @@ def estimate(
     **asked: Any,
 ) -> None:
     """Price a configuration, phase by phase, before anything is downloaded."""
-    from ..planner.pricing import explain, price, step_timeline
+    from ..planner.pricing import price
     from ..planner.setting import understand
 
     model, asked, reading = _with_file(model, asked, from_file)
     request, situation = understand(model, asked, trust_remote_code=trust_remote_code)
     with patience("tracing the model") as progress:
-        result = price(request, situation)
-        moments = step_timeline(request, situation, _STRETCHES) if drawn else None
-        toggles = explain(request, situation, progress) if explained else None
+        result, moments, toggles = price(request, situation), None, None
+        if drawn or explained:
+            from ..planner.explaining import explain, step_timeline
+
+            moments = step_timeline(request, situation, _STRETCHES) if drawn else None
+            toggles = explain(request, situation, progress) if explained else None
     for line in reading.lines() if reading else ():
         console(stderr=True).print(line, markup=False, emoji=False)
     if as_json:
@@ -66,13 +69,15 @@ def estimate(
         print_json({**estimate_document(result), **more})
     else:
         from ..report.estimate import estimate_view
-        from ..report.timeline import timeline_view
-        from ..report.toggles import toggles_view
 
         console().print(estimate_view(result))
         if moments is not None:
+            from ..report.timeline import timeline_view
+
             console().print("", timeline_view(moments))
         if toggles is not None:
+            from ..report.toggles import toggles_view
+
             console().print("", toggles_view(toggles))
     if not result.fits:
         needed, budget = result.peak.required_bytes, result.budget.budget_bytes

@@ -4,30 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..profiles.errors import UsageError
 from .estimate import Estimate
 from .estimating import Situation, make_estimate, shape_of
 from .other_phases import with_other_phases
 from .request import Request, not_chunkable, require_context, taken_by_default
-from .setting import rates_of
-from .timeline import Timeline, timeline
-from .toggles import Toggle, toggles
-from .tracer import Progress, baseline, footprint
-
-
-def explain(request: Request, situation: Situation, progress: Progress | None = None) -> list[Toggle]:
-    """What every knob would save or cost. Measures this machine unless that is done already."""
-    try:
-        rates = rates_of(situation, request.recipe.threads)
-    except UsageError:
-        rates = None
-    return toggles(request.recipe, situation, rates, progress)
-
-
-def step_timeline(request: Request, situation: Situation, stretches: int) -> Timeline:
-    """Live tensors over one step of a request."""
-    shape = shape_of(request.recipe)
-    return timeline(footprint(situation.model, request.recipe, shape), shape, stretches)
+from .tracer import baseline, footprint
 
 
 def price(request: Request, situation: Situation) -> Estimate:

@@ -29,6 +29,8 @@ from lplan.trainer.run_folder import RunFolder
 
 from ..report import samples
 
+COMMANDS = cli.every_command()
+
 TIMES = int(os.environ.get("LPLAN_FUZZ", "0"))
 LONGEST_S = 20.0
 
@@ -170,7 +172,7 @@ def flags(name: str) -> list[click.Parameter]:
         "drawn",
         "hardware",
     )
-    return [p for p in cli.cli.commands[name].params if isinstance(p, click.Option) and p.name not in skipped]
+    return [p for p in COMMANDS[name].params if isinstance(p, click.Option) and p.name not in skipped]
 
 
 @st.composite
@@ -210,7 +212,7 @@ def test_any_words(name: str, number: int, sound: Callable[..., Result], model: 
 
 
 @examples(100)
-@given(st.lists(st.sampled_from([*cli.cli.commands, "--json", "--model", "--debugger"]) | WORD, max_size=4))
+@given(st.lists(st.sampled_from([*COMMANDS, "--json", "--model", "--debugger"]) | WORD, max_size=4))
 def test_any_command_line(sound: Callable[..., Result], words: list[str]) -> None:
     if "watch" not in words and "fit-and-train" not in words and "-h" not in words:
         sound(*words)
