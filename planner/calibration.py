@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .history import RunRecord, data_folder
+from .data_folder import data_folder
 from .versions import stack_versions
+
+if TYPE_CHECKING:
+    from .history import RunRecord
 
 FEWEST_RUNS = 3
 _FILE = "calibration.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -12,21 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..profiles.typed import require_types
+from .data_folder import data_folder
 from .events import Outcome, PhasePeak
 from .plan import Plan
 
-DATA_VARIABLE = "LPLAN_DATA"
 _SCHEMA = "lplan.run-record/1"
 _FILE = "runs.jsonl"
-
-
-def data_folder() -> Path:
-    """What lplan has learned on this machine: $LPLAN_DATA, else the platform's data folder for lplan."""
-    if named := os.environ.get(DATA_VARIABLE):
-        return Path(named)
-    from platformdirs import user_data_path
-
-    return user_data_path("lplan")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
