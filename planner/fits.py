@@ -29,6 +29,7 @@ from .search import fastest
 from .space import ladder
 from .task import Task
 from .tracer import Footprints, baseline
+from .tracing_process import shared_processes
 from .versions import stack_versions
 
 _BYTES_A_PARAMETER = {"none": 2.0, "int8": 1.0, "nf4": 0.5, "nf4-dq": 0.5, "fp4": 0.5, "fp4-dq": 0.5}
@@ -89,10 +90,11 @@ def place(hardware: Hardware, budget: Budget, asked: Mapping[str, Any]) -> Place
 def fits(pairs: Iterable[tuple[ModelProfile, Iterable[Place]]]) -> Iterator[Fit]:
     """A row for each model and machine, as they are priced."""
     libraries = baseline()
-    for model, places in pairs:
-        with Footprints(model) as footprints:
-            for one in places:
-                yield _fit(model, one, footprints, libraries)
+    with shared_processes():
+        for model, places in pairs:
+            with Footprints(model) as footprints:
+                for one in places:
+                    yield _fit(model, one, footprints, libraries)
 
 
 def _fit(model: ModelProfile, where: Place, footprints: Footprints, libraries: Baseline) -> Fit:
@@ -148,6 +150,7 @@ def _rates(situation: Situation, start: Recipe) -> Rates | None:
 
 def _best(row: Fit, pricer: Pricer, model: ModelProfile) -> Fit:
     recipes = list(_recipes(pricer.task))
+    pricer.trace(recipes[0], beside=recipes[-1])
     if isinstance(pricer.price(recipes[0]), LplanError) and "loss" not in pricer.task.given:
         recipes = [replace(recipe, loss="full") for recipe in recipes]
     allocators: tuple[Allocator, ...] = ("pinned",)

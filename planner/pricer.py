@@ -114,6 +114,10 @@ class Pricer:
         after = None if ahead is None else (self.unknown(ahead), shape_of(ahead))
         self._footprints.get(self.unknown(recipe), shape_of(recipe), after)
 
+    def trace(self, recipe: Recipe, beside: Recipe) -> None:
+        """Trace a recipe's graph; at the same time another's, which will be asked for as well."""
+        self._footprints.get(recipe, shape_of(recipe), (beside, shape_of(beside)))
+
     def unknown(self, recipe: Recipe) -> Recipe:
         """What would tell most of a recipe: its plain graph if nothing is known of that, else its own."""
         return plain_graph(recipe) if self._plain(recipe) is None else recipe

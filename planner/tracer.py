@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 from ..profiles.errors import LplanError
@@ -14,7 +13,7 @@ from .polynomial import Shape
 from .recipe import Recipe
 from .runtime import Baseline, shipped_baseline
 from .store import FootprintStore
-from .tracing_process import BASELINE, TracingProcess, at_once, several
+from .tracing_process import BASELINE, TracingProcess, at_once, processes, several
 
 Progress = Callable[[int, int], object]
 
@@ -199,19 +198,18 @@ def _trace(
     """Answers in the order of the requests, which are drawn as processes are free for them; None: no more for now."""
     drawn = iter(requests)
     running: deque[tuple[tuple[Recipe, Shape], TracingProcess]] = deque()
-    free: list[TracingProcess] = []
-    with ExitStack() as stack:
-        while True:
-            while len(running) < at_once():
-                request = next(drawn, None)
-                if request is None:
-                    break
-                process = free.pop() if free else stack.enter_context(TracingProcess(model, store))
-                process.ask(*request)
-                running.append((request, process))
-            if not running:
-                return
-            request, process = running.popleft()
-            answer = process.answer()
-            free.append(process)
-            yield request, answer
+    with processes() as some:
+        try:
+            while True:
+                while len(running) < at_once() and (request := next(drawn, None)) is not None:
+                    running.append((request, some.take()))
+                    running[-1][1].ask(model, *request)
+                if not running:
+                    return
+                answer = running[0][1].answer(store)
+                request, process = running.popleft()
+                some.give_back(process)
+                yield request, answer
+        finally:
+            for _, process in running:
+                process.close()

@@ -1,7 +1,7 @@
-"""The tracing process as its parent sees it.
+"""Tracing processes as their parent sees them.
 
-It is a child, so that the caller never imports torch, a model's code cannot harm it, and its memory right after the
-imports is the import baseline of a real run.
+Each is a child, so that the caller never imports torch, a model's code cannot harm it, and its memory right after
+its imports is the import baseline of a real run.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, replace
 from typing import IO, Any
 
@@ -48,64 +49,62 @@ def several(recipe: Recipe) -> Recipe:
 
 
 class TracingProcess:
-    """A context manager: a process that answers one request after another; leaving it ends the process.
+    """Answers one request after another, until it is closed.
 
     What a trace says of a single micro batch a step goes into the store beside it.
     """
 
-    def __init__(self, model: ModelProfile, store: FootprintStore) -> None:
-        self._model, self._store = model, store
-        self._busy = False
-
-    def __enter__(self) -> TracingProcess:
+    def __init__(self) -> None:
         environment = {
             **os.environ,
             **environment_of("pinned", threads=1),
             "CUDA_VISIBLE_DEVICES": "",
             "HF_HUB_OFFLINE": "1",
         }
-        self._errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self._errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 until `close`
         self._child = subprocess.Popen(
             [sys.executable, "-m", "lplan.planner.tracing"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, text=True,
         )  # fmt: skip
-        self._tell({"config": dict(self._model.config), "trust_remote_code": self._model.trust_remote_code})
-        return self
+        self._busy = False
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End it, whatever it does."""
         if self._busy:
             self._child.kill()
         with suppress(BrokenPipeError), self._child:
             pass
         self._errors.close()
 
-    def ask(self, recipe: Recipe, shape: Shape) -> None:
+    def ask(self, model: ModelProfile, recipe: Recipe, shape: Shape) -> None:
         """Begin a trace."""
         self._busy = True
-        self._tell([recipe.graph().to_dict(), asdict(shape)])
-        self._asked = recipe
-
-    def answer(self) -> Footprint | LplanError:
-        """What was asked for, once it is there. Raises LplanError when the process fails."""
-        answer = self._next_answer()
-        if answer is None:
-            raise LplanError(
-                f"tracing {self._model.id} failed: {self._ending()}",
-                hint="run again with --debug to see where",
-            )
-        self._busy = False
-        if "single" in answer:
-            footprint = footprint_from_dict(answer["single"])
-            self._store.keep(self._model.config, single(self._asked), footprint)
-        return _answer(answer)
-
-    def _tell(self, message: Any) -> None:
+        self._asked = model, recipe
+        message = {
+            "config": dict(model.config),
+            "trust_remote_code": model.trust_remote_code,
+            "recipe": recipe.graph().to_dict(),
+            "shape": asdict(shape),
+        }
         assert self._child.stdin is not None
         with suppress(BrokenPipeError):
             self._child.stdin.write(json.dumps(message, default=str) + "\n")
             self._child.stdin.flush()
 
-    def _next_answer(self) -> dict[str, Any] | None:
+    def answer(self, store: FootprintStore) -> Footprint | LplanError:
+        """What was asked for, once it is there. Raises LplanError when the process fails."""
+        model, recipe = self._asked
+        answer = self._next_answer(store)
+        if answer is None:
+            raise LplanError(
+                f"tracing {model.id} failed: {self._ending()}", hint="run again with --debug to see where"
+            )
+        self._busy = False
+        if "single" in answer:
+            store.keep(model.config, single(recipe), footprint_from_dict(answer["single"]))
+        return _answer(answer)
+
+    def _next_answer(self, store: FootprintStore) -> dict[str, Any] | None:
         """The next footprint or refusal; the import baseline on the way is kept. None where the process ended."""
         assert self._child.stdout is not None
         for line in self._child.stdout:
@@ -114,7 +113,7 @@ class TracingProcess:
             answer: dict[str, Any] = json.loads(line)
             if "baseline" not in answer:
                 return answer
-            self._store.keep_fact(BASELINE, answer["baseline"])
+            store.keep_fact(BASELINE, answer["baseline"])
         return None
 
     def _ending(self) -> str:
@@ -134,3 +133,48 @@ def _answer(data: Mapping[str, Any]) -> Footprint | LplanError:
         kind = UsageError if data["exit_code"] == EXIT_USAGE else LplanError
         return kind(data["error"], hint=data["hint"])
     return footprint_from_dict(data["footprint"])
+
+
+class Processes:
+    """Processes that are started as they are needed."""
+
+    def __init__(self) -> None:
+        self._idle: list[TracingProcess] = []
+
+    def take(self) -> TracingProcess:
+        """One that does nothing."""
+        return self._idle.pop() if self._idle else TracingProcess()
+
+    def give_back(self, process: TracingProcess) -> None:
+        """For the next who needs one."""
+        self._idle.append(process)
+
+    def close(self) -> None:
+        """End those that were given back."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+_SHARED: ContextVar[Processes | None] = ContextVar("processes of several models", default=None)
+
+
+@contextmanager
+def processes() -> Iterator[Processes]:
+    """Those of the caller, or of all callers within a context of `shared_processes`."""
+    shared = _SHARED.get()
+    if shared is not None:
+        yield shared
+        return
+    with closing(Processes()) as own:
+        yield own
+
+
+@contextmanager
+def shared_processes() -> Iterator[None]:
+    """A context in which one model after another is traced by the same processes, which import only once."""
+    with closing(Processes()) as shared:
+        token = _SHARED.set(shared)
+        try:
+            yield
+        finally:
+            _SHARED.reset(token)

@@ -1,4 +1,4 @@
-"""The tracing process: reads the model and then a request a line; writes the import baseline and an answer a line."""
+"""The tracing process: reads a request a line; writes the import baseline, and then an answer a line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,34 @@ from ..recipe import Recipe
 
 
 def main() -> None:
-    """Answer the order."""
-    order = json.loads(sys.stdin.readline())
+    """Answer every request."""
     warnings.filterwarnings("ignore")
     answers = sys.stdout
     sys.stdout = sys.stderr
+    requests = map(json.loads, sys.stdin)
+    first = next(requests, None)
+    if first is None:
+        return
     _import_stack()
     _say(answers, {"baseline": _resident()})
-    for answer in _answers(order, map(json.loads, sys.stdin)):
+    for answer in _answers(chain([first], requests)):
         _say(answers, answer)
 
 
-def _answers(order: dict[str, Any], requests: Iterable[Any]) -> Iterator[dict[str, Any]]:
+def _answers(requests: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     from .trace import Traced, trace_both
 
+    model: dict[str, Any] = {}
     found: list[tuple[dict[str, Any], Traced]] = []
-    for knobs, sizes in requests:
-        shape = Shape(**sizes)
-        known = next((t for asked, t in found if asked == knobs and t.footprint.holds(shape)), None)
+    for request in requests:
+        asked = {name: request[name] for name in ("config", "trust_remote_code")}
+        if asked != model:
+            model, found = asked, []
+        knobs, shape = request["recipe"], Shape(**request["shape"])
+        known = next((t for same, t in found if same == knobs and t.footprint.holds(shape)), None)
         try:
             traced = known or trace_both(
-                order["config"], Recipe.from_dict(knobs), shape, trust_remote_code=order["trust_remote_code"]
+                model["config"], Recipe.from_dict(knobs), shape, trust_remote_code=model["trust_remote_code"]
             )
         except LplanError as error:
             yield {"error": str(error), "hint": error.hint, "exit_code": error.exit_code}
