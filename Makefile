@@ -34,6 +34,7 @@ lint: .venv/.dev ## check style, types and arrows
 
 bench: .venv/.bench ## measure accuracy and speed; stores benchmarks/results
 	$(BIN)/python -m benchmarks.cpu_accuracy
+	$(BIN)/python -m benchmarks.heap_accuracy
 	$(BIN)/python -m benchmarks.tinyllama_8g
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.fit_gpu_time

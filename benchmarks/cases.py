@@ -124,3 +124,42 @@ TIMED = (
 )  # fmt: skip
 """Of four models, in seconds a step: benchmarks/step_time.py."""
 FAST = ("llama-2 1x64 r4", "smollm2 real 4x128 base", "pythia 8x32 fp32", "gpt2 4x256")
+
+
+def _small(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    """The model with fewer layers: what the heap does needs many tensors, not many seconds."""
+    return {**config, "n_layer" if "n_layer" in config else "num_hidden_layers": layers}
+
+
+_FP32: dict[str, Any] = {"precision": "fp32", "allocator": "default"}
+_DEMO: dict[str, Any] = {
+    **_FP32, "rank": 16, "alpha": 32, "dropout": 0.0, "target_modules": ALL_LINEAR, "optimizer": "adamw-fused",
+    "loss": "supervised", "supervised_len": 8,
+}  # fmt: skip
+"""As `make demo` trains SmolLM2 where there are no bf16 instructions."""
+_VARIED: dict[str, Any] = {"pad_to_multiple_of": 16, "length_buckets": 4}
+VARIED = "varied"
+"""In the name of a case whose sequences differ in length, as real ones do."""
+ON_THE_HEAP = (
+    Case("smollm2-6 4x64 demo fp32", _small(SMOLLM2, 6), _random(batch_size=4, seq_len=64, accumulation=2, **_DEMO)),
+    Case("smollm2-6 4x64 demo fp32 varied", _small(SMOLLM2, 6), _random(batch_size=4, seq_len=64, accumulation=2, **_DEMO, **_VARIED)),
+    Case("smollm2-6 4x64 demo fp32 once", _small(SMOLLM2, 6), _random(batch_size=4, seq_len=64, **_DEMO)),
+    Case("smollm2-6 4x64 fp32 attention", _small(SMOLLM2, 6), _random(batch_size=4, seq_len=64, loss="supervised", supervised_len=8, dropout=0.0, **_FP32)),
+    Case("smollm2-12 4x128 chunked fp32", _small(SMOLLM2, 12), _random(batch_size=4, seq_len=128, loss="chunked", **_FP32)),
+    Case("smollm2-12 2x256 ckpt fp32", _small(SMOLLM2, 12), _random(batch_size=2, seq_len=256, checkpointing="full", **_FP32)),
+    Case("smollm2 4x64 demo fp32", SMOLLM2, _random(batch_size=4, seq_len=64, accumulation=2, **_DEMO)),
+    Case("llama-2 4x256 supervised fp32", llama(2), _random(batch_size=4, seq_len=256, loss="supervised", supervised_len=64, **_FP32)),
+    Case("llama-2 4x512 fp32", llama(2), _random(batch_size=4, seq_len=512, padding="none", **_FP32)),
+    Case("llama-4 1x128 fp32", llama(4), _random(batch_size=1, seq_len=128, **_FP32)),
+    Case("gpt2-6 2x256 fp32", _small(GPT2, 6), _random(batch_size=2, seq_len=256, padding="none", **_FP32)),
+    Case("gpt2-6 2x128 fp32 twice", _small(GPT2, 6), _random(batch_size=2, seq_len=128, accumulation=2, padding="none", **_FP32)),
+    Case("gpt2-6 2x128 all-linear fp32 twice", _small(GPT2, 6), _random(batch_size=2, seq_len=128, accumulation=2, padding="none", rank=16, target_modules=ALL_LINEAR, dropout=0.0, **_FP32)),
+    Case("gpt2-6 4x128 varied fp32", _small(GPT2, 6), _random(batch_size=4, seq_len=128, accumulation=2, **_FP32, **_VARIED)),
+    Case("gpt2-6 2x128 full fp32", _small(GPT2, 6), _random(batch_size=2, seq_len=128, method="full", optimizer="adamw-fused", **_FP32)),
+    Case("gpt2-6 4x64 chunked ckpt fp32", _small(GPT2, 6), _random(batch_size=4, seq_len=64, loss="chunked", checkpointing="full", **_FP32)),
+    Case("pythia-6 4x64 chunked fp32", _small(PYTHIA, 6), _random(batch_size=4, seq_len=64, loss="chunked", **_FP32)),
+    Case("pythia-6 8x32 fp32", _small(PYTHIA, 6), _random(batch_size=8, seq_len=32, rank=16, **_FP32)),
+    Case("qwen-6 2x128 supervised fp32", _small(QWEN, 6), _random(batch_size=2, seq_len=128, loss="supervised", supervised_len=32, **_FP32)),
+    Case("gemma-6 1x128 fp32", _small(GEMMA, 6), _random(batch_size=1, seq_len=128, **_FP32)),
+)  # fmt: skip
+"""Under glibc's default allocator: benchmarks/heap_accuracy.py."""

@@ -107,9 +107,9 @@ def imported(stored: Mapping[str, Any]) -> Baseline:
     return Baseline(anonymous_bytes=reached["anonymous_bytes"], file_bytes=reached["file_bytes"])
 
 
-def again(stored: Mapping[str, Any]) -> dict[str, Any]:
+def again(stored: Mapping[str, Any], cases: Sequence[Case] = CASES) -> dict[str, Any]:
     """A stored run beside what today's code predicts for it, in the environment in which it ran."""
-    case = next(case for case in CASES if case.name == stored["case"])
+    case = next(case for case in cases if case.name == stored["case"])
     predicted = predict(profile(case), case.recipe, imported(stored))
     phases = {
         phase.name: {**stored["phases"][phase.name], "predicted": _predicted(phase)}

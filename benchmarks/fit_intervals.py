@@ -52,7 +52,7 @@ class Residual:
 
 def left_out(without: str = "") -> Iterator[Residual]:
     """Every run, predicted without its model; none of the model `without`, not even for fits."""
-    yield from cpu_residuals([row for row in _rows("cpu_accuracy") if _family(row) != without])
+    yield from cpu_residuals([row for row in _rows("cpu_accuracy") if family(row) != without])
     for row in _rows("accuracy"):
         if row["differs"] or row["model"] == without:
             continue
@@ -82,8 +82,8 @@ def _highest(phases: Mapping[str, Mapping[str, int]]) -> int:
 def cpu_residuals(rows: Sequence[Mapping[str, Any]]) -> Iterator[Residual]:
     """Of the phase that was to be the peak, against the peak that was."""
     for row in rows:
-        model = _family(row)
-        others = [other for other in rows if other["fitted"] and _family(other) != model]
+        model = family(row)
+        others = [other for other in rows if other["fitted"] and family(other) != model]
         constants = fit(others)
         predicted = max(_predicted(row, phase, constants[phase]) for phase in row["phases"])
         yield Residual("cpu", model, row["case"], predicted, row["measured_bytes"])
@@ -99,7 +99,8 @@ def _predicted(row: Mapping[str, Any], phase: str, constants: Mapping[str, int])
     return total
 
 
-def _family(row: Mapping[str, Any]) -> str:
+def family(row: Mapping[str, Any]) -> str:
+    """The model of a CPU's run, whatever its depth."""
     return str(row["case"]).split()[0].split("-")[0]
 
 

@@ -11,6 +11,7 @@ from .estimate import COMPONENTS, PHASES, ByteRange, Estimate, PhaseEstimate
 from .estimating_cuda import CudaRun
 from .footprint import Footprint
 from .gathering import gathering
+from .heap import Slack, heap_use, slack
 from .host_process import HostSide
 from .int8_on_cpu import int8_weights
 from .polynomial import Shape
@@ -105,6 +106,7 @@ class _Phases:
         self.recipe, self.footprint, self.situation = recipe, footprint, situation
         self.shape = shape_of(recipe)
         self.mapped = is_mapped(situation.model, recipe)
+        self.heap = heap_use(footprint, self.shape) if recipe.allocator == "default" else {}
 
     def phase(self, name: str) -> PhaseEstimate:
         live = self._live(name)
@@ -114,16 +116,16 @@ class _Phases:
         runtime = baseline.anonymous_bytes + baseline.file_bytes + extra.anonymous_bytes + extra.file_bytes
         runtime += self.situation.offsets.get(name, 0)
         parts = {**live, "runtime": runtime + reclaimable}
-        slack, doubtful = self._slack(name, live)
-        if slack:
-            parts["allocator slack"] = slack
+        held = self._slack(name, live)
+        parts["allocator slack"] = held.expected_bytes
         components = {part: parts[part] for part in COMPONENTS if parts.get(part)}
         expected = sum(components.values())
         low, high = residuals(self.recipe, None).spread().around(expected)
+        low, high = min(low, expected - held.less_bytes), max(high, expected + held.more_bytes)
         files = baseline.file_bytes + extra.file_bytes + file_tensors + reclaimable
         return PhaseEstimate(
             name=name,
-            peak=ByteRange(low_bytes=low, expected_bytes=expected, high_bytes=high + doubtful),
+            peak=ByteRange(low_bytes=low, expected_bytes=expected, high_bytes=high),
             components=components,
             anonymous_bytes=expected - files,
             file_bytes=files,
@@ -188,29 +190,17 @@ class _Phases:
         pretrained = self.recipe.init == "pretrained" and self.situation.model.weights.format != "none"
         return self.situation.model.weights.total_bytes if pretrained and not self.mapped else 0
 
-    def _slack(self, name: str, live: Mapping[str, int]) -> tuple[int, int]:
-        """What glibc's default allocator keeps of freed activations (docs/memory-model.md), and how much of it may
-        come on top."""
+    def _slack(self, name: str, live: Mapping[str, int]) -> Slack:
+        """What glibc's default allocator holds beyond live tensors."""
         if self.recipe.allocator == "pinned" or name not in _AFTER_WRAPPING:
-            return 0, 0
-        own = _transient(live)
-        if name in STEPS:
-            share = int(own * _DEFAULT_ALLOCATOR_SHARE)
-            return share, share
-        steps = _transient(self._live(STEPS[-1]))
-        kept = int(steps * (1 + _DEFAULT_ALLOCATOR_SHARE) * _DEFAULT_ALLOCATOR_KEEPS)
-        return max(0, kept - own), int(steps * _DEFAULT_ALLOCATOR_SHARE)
-
-
-def _transient(live: Mapping[str, int]) -> int:
-    return sum(live.get(part, 0) for part in ("activations", "temporaries", LOGITS))
+            return Slack()
+        return slack(self.heap, name, live, chunked=self.recipe.loss == "chunked")
 
 
 _AFTER_WRAPPING = (*TRACED_PHASES, "save")
-_DEFAULT_ALLOCATOR_SHARE = 0.45
-_DEFAULT_ALLOCATOR_KEEPS = 0.9
-"""What the heap still holds of the steps afterwards."""
-_DEFAULT_ALLOCATOR = "glibc's default allocator keeps freed memory by its history; its slack is a rough share"
+_DEFAULT_ALLOCATOR = (
+    "where glibc's default allocator puts small objects, which decides how much freed memory it holds"
+)
 _NOT_MODELLED_ON_CUDA = (
     "CUDA's own memory on the host, which others measured (planner/host.toml), and libraries built for CUDA",
     "scratch memory of kernels that torch allocates outside its caching allocator",
