@@ -132,12 +132,12 @@ def slack(use: Mapping[str, HeapUse], phase: str, live: Mapping[str, int], *, ch
     step = use[phase if phase in STEPS else STEPS[-1]]
     size = fragmentation().size_bytes(phase, step, chunked=chunked)
     expected = max(0, here.beside_bytes + size - tensors)
-    left = fragmentation().size_bytes(STEPS[-1], step, chunked=chunked)
     stays = sum(live.get(part, 0) for part in _STAY)
-    doubtful = int(doubt().spread().above * (left + max(0, step.beside_bytes - stays)))
+    doubtful = int(doubt().spread().above * (size + max(0, step.beside_bytes - stays)))
     if phase in STEPS:
         return Slack(expected_bytes=expected, less_bytes=doubtful, more_bytes=doubtful)
     # Afterwards the heap may have shrunk at its end, or be as large as the steps have left it.
+    left = fragmentation().size_bytes(STEPS[-1], step, chunked=chunked)
     return Slack(expected_bytes=expected, less_bytes=expected, more_bytes=max(0, left - size) + doubtful)
 
 

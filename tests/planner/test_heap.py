@@ -96,7 +96,8 @@ def test_after_the_steps_all_of_the_heap_may_be_left_or_nothing(phase: str) -> N
     found, step = (slack(use, name, live) for name in (phase, "steady step"))
     assert found.less_bytes == found.expected_bytes
     beside = 3 * MIB if phase == "save" else 0
-    assert found.expected_bytes + found.more_bytes == step.expected_bytes + step.more_bytes + beside
+    most = found.expected_bytes + found.more_bytes
+    assert step.expected_bytes + beside < most < step.expected_bytes + step.more_bytes + beside
 
 
 def test_an_evaluation_that_needs_more_than_was_left_needs_no_more_than_that() -> None:
