@@ -37,14 +37,15 @@ def prepare_device(model: nn.Module, recipe: Recipe, stand_in: StandIn) -> Itera
         if on_cuda and recipe.autocast_dtype is not None:
             stack.enter_context(cuda_autocast())
         if on_cuda:
-            stack.enter_context(_replaced("softmax", cuda_softmax(F.softmax)))
-            stack.enter_context(_replaced("dropout", cuda_dropout(F.dropout)))
+            stack.enter_context(_replaced(F, "softmax", cuda_softmax(F.softmax)))
+            stack.enter_context(_replaced(F, "dropout", cuda_dropout(F.dropout)))
         if on_cuda or stand_in == "meta":
             attention = cuda_attention(recipe.kernel) if on_cuda else cpu_attention
-            stack.enter_context(_replaced("scaled_dot_product_attention", attention))
+            stack.enter_context(_replaced(F, "scaled_dot_product_attention", attention))
         if stand_in == "fake":
             mode = FakeTensorMode()
             _fake(model, mode)
+            stack.enter_context(_read_as_real())
             stack.enter_context(mode)
         else:
             stack.enter_context(_autocast_of_meta())
@@ -78,14 +79,23 @@ def _autocast_of_meta() -> Iterator[None]:
         torch.autocast.__init__ = original  # type: ignore[method-assign]
 
 
+def _read_as_real() -> AbstractContextManager[None]:
+    """A context in which transformers takes fake tensors for a run, not for a graph in the making: without it no model
+    asks what its masks and positions hold, and all of them get a causal mask written out (masking_utils.py,
+    `find_packed_sequence_indices`)."""
+    from transformers.utils import import_utils
+
+    return _replaced(import_utils, "is_fake_tensor", lambda _tensor: False)
+
+
 @contextmanager
-def _replaced(name: str, function: Callable[..., Tensor]) -> Iterator[None]:
-    original = getattr(F, name)
-    setattr(F, name, function)
+def _replaced(module: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    original = getattr(module, name)
+    setattr(module, name, function)
     try:
         yield
     finally:
-        setattr(F, name, original)
+        setattr(module, name, original)
 
 
 def _fake(model: nn.Module, mode: FakeTensorMode) -> None:

@@ -24,8 +24,9 @@ QUICK = (
     "opt-125m padded 4x256",
     "qwen2.5-0.5b 4x1024 ckpt chunked",
     "tinyllama full bf16 adamw-8bit",
+    "tinyllama bf16-amp",
 )
-QUANTIZED = ("tinyllama int8", "tinyllama nf4 unprepared", "smollm2-135m nf4")
+QUANTIZED = ("tinyllama int8", "tinyllama nf4 unprepared", "tinyllama nf4 bf16-amp", "smollm2-135m nf4")
 
 
 def stored(name: str) -> dict[str, Any]:

@@ -23,6 +23,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "equally long": {"padding": "none"},
     "fp32": {"precision": "fp32"},
     "autocast": {"precision": "bf16-amp"},
+    "autocast, equally long": {"precision": "bf16-amp", "padding": "none"},
+    "autocast, packed": {"precision": "bf16-amp", "padding": "packed"},
     "checkpointing": {"checkpointing": "full"},
     "every second checkpointed": {"checkpointing": "every-2"},
     "supervised": {"loss": "supervised"},
@@ -105,9 +107,10 @@ def test_sequences_longer_than_the_window(name: str, padding: Any) -> None:
     compare(name, Recipe(padding=padding, accumulation=1).graph(), BEYOND_THE_WINDOW)
 
 
+@pytest.mark.parametrize("padding", ["padded", "none", "packed"])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral"])
-def test_both_stand_ins_show_the_same(name: str) -> None:
-    config, recipe = TINY_MODELS[name], Recipe(accumulation=1).graph()
+def test_both_stand_ins_show_the_same(name: str, padding: Any) -> None:
+    config, recipe = TINY_MODELS[name], Recipe(padding=padding, accumulation=1).graph()
     assert traced_peaks(config, recipe, SHAPE, "fake") == traced_peaks(config, recipe, SHAPE, "meta")
 
 
