@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -15,12 +16,14 @@ _SMALLEST_8BIT = 4096
 """Parameters with fewer elements keep fp32 states (bitsandbytes/optim/optimizer.py, `min_8bit_size`)."""
 _SMALLEST_PAGED = 100_000
 """States with fewer elements are no managed memory but PyTorch's (the same file, `get_state_buffer`)."""
+_WITHOUT_DECAY = (r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)")
+"""Names of the Trainer's second group (transformers/trainer.py, `get_decay_parameter_names`)."""
 _States = Callable[[Tensor], Mapping[str, Tensor]]
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer on the recipe's device, over what is trained of a model."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = _groups(model, recipe)
     foreach = recipe.device == "cuda"
     if recipe.optimizer in _STATES:
         return _StatesOnly(parameters, _states_of(model, recipe))
@@ -34,16 +37,34 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=1e-4, foreach=foreach)
 
 
+def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """What is trained, in the order of its steps: transformers' Trainer has biases and norms, which decay does not
+    touch, in a group of their own behind all else (trainer.py, `create_optimizer`, `get_decay_parameter_names`).
+
+    Who updates one parameter after another still holds what it made for the one before.
+    """
+    from transformers.trainer_pt_utils import get_parameter_names
+
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if recipe.loop != "trainer":
+        return [{"params": list(trained.values())}]
+    decayed = set(get_parameter_names(model, [nn.LayerNorm], _WITHOUT_DECAY))
+    return [
+        {"params": [parameter for name, parameter in trained.items() if (name in decayed) is decays]}
+        for decays in (True, False)
+    ]
+
+
 class _StatesOnly(torch.optim.Optimizer):
     """An optimizer's states without its arithmetic: fused kernels update in place and allocate nothing else."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], states: _States) -> None:
-        super().__init__(parameters, {})
+    def __init__(self, groups: Iterable[dict[str, Any]], states: _States) -> None:
+        super().__init__(groups, {})
         self.states = states
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for parameter in self.param_groups[0]["params"]:
+        for parameter in chain.from_iterable(group["params"] for group in self.param_groups):
             if parameter.grad is not None and not self.state[parameter]:
                 self.state[parameter] = dict(self.states(parameter))
 

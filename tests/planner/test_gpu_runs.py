@@ -24,6 +24,7 @@ QUICK = (
     "opt-125m padded 4x256",
     "qwen2.5-0.5b 4x1024 ckpt chunked",
     "tinyllama full bf16 adamw-8bit",
+    "tinyllama full bf16 adafactor",
     "tinyllama bf16-amp",
 )
 QUANTIZED = ("tinyllama int8", "tinyllama nf4 unprepared", "tinyllama nf4 bf16-amp", "smollm2-135m nf4")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import TINY_MODELS, make_model
 from torch import Tensor, nn
 
 from lplan.planner.recipe import Recipe
@@ -59,3 +60,22 @@ def _has_scales(optimizer: str, loop: str, elements: int, size: int) -> bool:
     """Scales are never paged; a state in 32 bits has none."""
     wide = size == 8 or (loop == "trainer" and elements == EMBEDDED)
     return optimizer.endswith("8bit") and not wide
+
+
+@pytest.mark.parametrize("loop", ["trainer", "plain"])
+@pytest.mark.parametrize("name", ["llama", "phi", "gpt2"])
+def test_the_groups_of_the_trainer(name: str, loop: Any) -> None:
+    """Norms under several names, biases, LayerNorm."""
+    from transformers import Trainer
+
+    recipe = Recipe(method="full", optimizer="adafactor", loop=loop)
+    model = make_model(TINY_MODELS[name], recipe, "meta")
+    decayed = set(Trainer.get_decay_parameter_names(None, model))
+    named = dict(model.named_parameters())
+    first = [p for n, p in named.items() if n in decayed]
+    expected = [first, [p for n, p in named.items() if n not in decayed]]
+    if loop == "plain":
+        expected = [list(named.values())]
+    found = [group["params"] for group in make_optimizer(model, recipe).param_groups]
+    assert [[id(p) for p in group] for group in found] == [[id(p) for p in group] for group in expected]
+    assert all(expected)
