@@ -1,13 +1,14 @@
 """Answers to questions about the contents of tensors that have none: what a batch of real tokens makes likely.
 
 Every expert gets tokens, and each as many as the next; attention masks are full unless the recipe pads; a
-number that is asked for is one.
+number that is asked for is one, or its place in a list of what was chosen.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,18 +24,35 @@ class Contents:
 
     mask_is_full: bool
     experts: int = 1
+    _chosen: dict[int, weakref.ref[Any]] = field(default_factory=dict)
+    """Storages of lists of what was chosen, by address: an address may be another storage's by now."""
 
     def answer(self, func: Any, args: Sequence[Any]) -> Any:
         """The result of an op that reads contents; None for every other op."""
         if func is _aten._local_scalar_dense.default:
-            return self.mask_is_full if args[0].dtype == torch.bool else 1
+            return self._number(args[0])
         if func is _aten.nonzero.default:
-            return args[0].new_empty((self._true(args[0]), args[0].dim()), dtype=torch.long)
+            return self._indices(args[0])
         if func is _aten.index.Tensor and any(_is_mask(index) for index in args[1]):
             return func(args[0], [index for given in args[1] for index in self._positions(given)])
         if func in (_aten.split_with_sizes.default, _aten.split_with_sizes_copy.default):
             return _split_evenly(func, args)
         return None
+
+    def _number(self, asked: Tensor) -> bool | int:
+        if asked.dtype == torch.bool:
+            return self.mask_is_full
+        untyped = asked.untyped_storage()
+        known = self._chosen.get(untyped._cdata)
+        return int(asked.storage_offset()) if known is not None and known() is untyped else 1
+
+    def _indices(self, mask: Tensor) -> Tensor:
+        """Where it is true. Of a list, the first ones: an expert's number decides whether it computes anything."""
+        found = mask.new_empty((self._true(mask), mask.dim()), dtype=torch.long)
+        if mask.dim() == 1:
+            untyped = found.untyped_storage()
+            self._chosen[untyped._cdata] = weakref.ref(untyped)
+        return found
 
     def _true(self, mask: Tensor) -> int:
         """Of a list (which experts were chosen) all; of a table (which tokens chose an expert) an expert's share."""

@@ -16,6 +16,7 @@ from ..recipe import Recipe
 from .autocast import cuda_autocast
 from .cpu import cpu_attention, cpu_kernels
 from .cuda import cuda_attention, cuda_dropout, cuda_kernels, cuda_softmax
+from .patches import patch_every_token
 
 StandIn = Literal["meta", "fake"]
 STAND_INS: tuple[StandIn, ...] = ("meta", "fake")
@@ -31,6 +32,7 @@ def on_device(name: str) -> AbstractContextManager[Any]:
 def prepare_device(model: nn.Module, recipe: Recipe, stand_in: StandIn) -> Iterator[None]:
     """A context in which `model`, built on meta, runs as it would on the recipe's device."""
     on_cuda = recipe.device == "cuda"
+    patch_every_token(model)
     with ExitStack() as stack:
         stack.enter_context(_unvalidated())
         stack.enter_context(cuda_kernels() if on_cuda else cpu_kernels())

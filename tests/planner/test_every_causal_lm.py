@@ -46,6 +46,7 @@ def test_every_type_without_a_step_or_an_estimate_has_its_reason(rows: list[Row]
     "model_type",
     [
         "bart",  # the decoder of an encoder-decoder
+        "blt",  # patches of bytes, as many as an unsure patcher makes
         "big_bird",  # blocks of attention, all of it for short sequences
         "dbrx",  # a loop over the experts that were chosen, and the tokens that chose each
         "deepseek_v3",  # latent attention, dense and sparse layers, adapters on fused experts
@@ -53,6 +54,7 @@ def test_every_type_without_a_step_or_an_estimate_has_its_reason(rows: list[Row]
         "falcon_h1",  # attention beside a state space in every layer
         "gpt_oss",  # attention with sinks, biased experts
         "jetmoe",  # experts of attention, and tokens split by counts
+        "longcat_flash",  # experts that compute nothing
         "mamba2",  # state space, whose output projection PEFT leaves out
         "recurrent_gemma",  # recurrent blocks
         "reformer",  # attention within hashed buckets
