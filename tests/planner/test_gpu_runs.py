@@ -65,6 +65,6 @@ def test_every_stored_run_was_compared_and_few_are_far():
     assert [row["case"] for row in found] == [row["case"] for row in measured]
     assert len(found) == 71
     shares = {row["case"]: error(row, "allocated") for row in found}
-    assert mean(map(abs, shares.values())) <= 0.005
-    assert max(map(abs, shares.values())) <= 0.05, shares
+    assert mean(map(abs, shares.values())) <= 0.001
+    assert max(map(abs, shares.values())) <= 0.005, shares
     assert min(error(row, "process") for row in found) >= -0.1
