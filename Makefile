@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
 COMPILE := $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 DEMO_MODEL := .demo/smollm2-135m-instruct
 
-.PHONY: help demo test test-slow lint bench bench-peers footprints clean
+.PHONY: help demo test test-slow test-exports lint bench bench-peers footprints clean
 .NOTPARALLEL:
 
 help: ## show this list
@@ -25,6 +25,11 @@ test: .venv/.dev ## run the tests; planner and profiles must be covered
 
 test-slow: .venv/.dev ## run the measurements that take minutes
 	$(BIN)/pytest -m slow
+
+# With packages that no measurement may have around it (pyproject.toml, exports). HF_HUB_OFFLINE: models are local.
+test-exports: .venv/.exports ## run exported scripts over quantized bases, and read exported files by their programs
+	PYTHONPATH=.venv/exports HF_HUB_OFFLINE=1 $(BIN)/pytest tests/planner/test_export_by_the_programs.py \
+		tests/trainer/test_exported_quantized_scripts.py tests/planner/test_int8_on_cpu.py
 
 lint: .venv/.dev ## check style, types and arrows
 	$(BIN)/ruff check .
@@ -81,4 +86,8 @@ clean: ## remove what can be made again; your runs/ stay
 .venv/.bench: .venv/.demo
 	$(INSTALL) --group bench
 	@$(COMPILE)
+	@touch $@
+
+.venv/.exports: .venv/.dev .venv/.bench
+	$(INSTALL) --no-deps --upgrade --target .venv/exports --group exports
 	@touch $@

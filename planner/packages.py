@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 
 from ..profiles.errors import LplanError
 from .recipe import Recipe
 from .versions import stack_versions
 
+_BITSANDBYTES_OPTIMIZERS = ("adamw-8bit", "paged-adamw", "paged-adamw-8bit", "lion")
+
+_Rule = tuple[str, Callable[[Recipe], bool], str, str]
+_RULES: tuple[_Rule, ...] = (
+    (
+        "torchao",
+        lambda r: r.device == "cpu" and r.quantization != "none",
+        "int8 weights on a CPU need the package torchao",
+        "pip install torchao, or take --quantization none",
+    ),
+    (
+        "liger-kernel",
+        lambda r: r.device == "cuda" and r.loss == "fused",
+        "--loss fused needs the package liger-kernel",
+        "take --loss chunked, or pip install liger-kernel",
+    ),
+    (
+        "bitsandbytes",
+        lambda r: r.device == "cuda" and (r.quantization != "none" or r.optimizer in _BITSANDBYTES_OPTIMIZERS),
+        "quantized weights and 8-bit or paged optimizers need the package bitsandbytes",
+        "pip install bitsandbytes",
+    ),
+    (
+        "flash-attn",
+        lambda r: r.device == "cuda" and r.attention == "flash",
+        "--attention flash needs the package flash-attn",
+        "take --attention sdpa, or pip install flash-attn",
+    ),
+)  # fmt: skip
+"""Packages, when a recipe needs them, and what is said where they are missing."""
+
+
+def packages_beside(recipe: Recipe) -> list[str]:
+    """Names, as an index has them, of what the recipe needs beside the stack."""
+    return [package for package, needed, _, _ in _RULES if needed(recipe)]
+
 
 def require_packages(recipe: Recipe) -> None:
     """Raises LplanError where this installation cannot run the recipe on its device."""
-    if recipe.device != "cuda":
-        if recipe.quantization != "none" and find_spec("torchao") is None:
-            raise LplanError(
-                "int8 weights on a CPU need the package torchao",
-                hint="pip install torchao, or take --quantization none",
-            )
-        return
+    if recipe.device == "cuda":
+        _require_cuda(recipe)
+    for package, needed, reason, hint in _RULES:
+        if needed(recipe) and find_spec(package.replace("-", "_")) is None:
+            raise LplanError(reason, hint=hint)
+
+
+def _require_cuda(recipe: Recipe) -> None:
     torch = stack_versions()["torch"]
     if "+cpu" in torch:
         raise LplanError(
@@ -29,27 +67,3 @@ def require_packages(recipe: Recipe) -> None:
             "an offloaded optimizer and offloaded weights are priced, and not run yet",
             hint="take --offload activations or checkpoints",
         )
-    if recipe.loss == "fused" and find_spec("liger_kernel") is None:
-        raise LplanError(
-            "--loss fused needs the package liger-kernel",
-            hint="take --loss chunked, or pip install liger-kernel",
-        )
-    if _needs_bitsandbytes(recipe) and find_spec("bitsandbytes") is None:
-        raise LplanError(
-            "quantized weights and 8-bit or paged optimizers need the package bitsandbytes",
-            hint="pip install bitsandbytes",
-        )
-    if recipe.attention == "flash" and find_spec("flash_attn") is None:
-        raise LplanError(
-            "--attention flash needs the package flash-attn",
-            hint="take --attention sdpa, or pip install flash-attn",
-        )
-
-
-def _needs_bitsandbytes(recipe: Recipe) -> bool:
-    return recipe.quantization != "none" or recipe.optimizer in (
-        "adamw-8bit",
-        "paged-adamw",
-        "paged-adamw-8bit",
-        "lion",
-    )

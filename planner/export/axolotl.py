@@ -11,6 +11,10 @@ from .arguments import ATTENTION
 from .job import MESSAGES, OPTIMIZERS, ExportJob
 from .yaml_text import yaml_text
 
+_KERNELS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "lora_embedding_kernel")
+"""Triton kernels that axolotl takes by itself unless one of them is given (schemas/config.py,
+`check_auto_enable_lora_kernels`): no plan counts them, and a CPU has none."""
+
 
 def axolotl_yaml(job: ExportJob) -> tuple[str, dict[str, str]]:
     """The configuration, and what axolotl takes otherwise than planned."""
@@ -76,7 +80,7 @@ def _adapters(job: ExportJob) -> dict[str, Any]:
         "peft_use_dora": recipe.dora,
         "peft_use_rslora": recipe.rslora,
     }
-    data |= {name: value for name, value in more.items() if value}
+    data |= {name: value for name, value in more.items() if value} | dict.fromkeys(_KERNELS, False)
     if recipe.quantization == "int8":
         # axolotl's qlora is 4 bits and nothing else
         data |= {"adapter": "lora", "load_in_8bit": True}

@@ -55,6 +55,14 @@ def deepspeed_json(job: ExportJob) -> tuple[str, dict[str, str]]:
         "steps_per_print": 1,
     }
     unsaid = {"adapters, data, optimizer and schedule": _SCRIPT}
+    if recipe.precision == "bf16":
+        unsaid["precision"] = (
+            "beside this file the Trainer wants bf16=True, the only value that it takes with DeepSpeed's"
+        )
+    if recipe.precision.endswith("-amp"):
+        unsaid["precision"] = (
+            "DeepSpeed turns the weights themselves to 16 bits, where the plan computes in them alone"
+        )
     if recipe.precision in ("bf16", "fp16"):
         unsaid["memory"] = "DeepSpeed keeps fp32 copies of what is trained, which the plan does not count"
     return json.dumps(data, indent=2) + "\n", unsaid

@@ -86,8 +86,9 @@ def _adapters(job: ExportJob) -> dict[str, Any]:
 
 
 def _precision(job: ExportJob) -> dict[str, bool]:
-    """Trained weights are fp32 under `bf16`; `pure_bf16` is for a whole model in 16 bits."""
+    """Trained weights are fp32 under `bf16`; `pure_bf16` is for a whole model in 16 bits, and asks a GPU for them
+    (hparams/parser.py)."""
     recipe = job.recipe
-    if recipe.precision == "bf16" and not recipe.adapts:
+    if recipe.precision == "bf16" and not recipe.adapts and recipe.device == "cuda":
         return {"pure_bf16": True}
     return {"bf16": recipe.precision.startswith("bf16"), "fp16": recipe.precision.startswith("fp16")}

@@ -26,6 +26,7 @@ TARGETS: Mapping[str, Writer] = {
     "llama-factory": llama_factory_yaml,
     "env": environment,
 }
+_BITSANDBYTES_ALONE = frozenset(("axolotl", "llama-factory"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,13 +41,13 @@ class Exported:
 def export_plan(plan: Plan, target: str) -> Exported:
     """A plan as `target`, a key of TARGETS. The model is traced for the names of its linears, unless it was.
 
-    Raises UsageError for a plan that only lplan can run.
+    Raises UsageError for a plan that the target cannot run.
     """
     recipe = plan.recipe
-    if recipe.quantization != "none" and recipe.device == "cpu":
+    if target in _BITSANDBYTES_ALONE and recipe.quantization != "none" and recipe.device == "cpu":
         raise UsageError(
-            "what other programs quantize is for GPUs: torchao's int8 on a CPU is lplan's own",
-            hint="plan with --quantization none",
+            f"{target} quantizes by bitsandbytes, for GPUs: it has no word for torchao's int8 on a CPU",
+            hint="take --to hf-script or sft-script, or plan with --quantization none",
         )
     found = footprint(plan.estimate.model, recipe, shape_of(recipe))
     text, unsaid = TARGETS[target](ExportJob(plan=plan, modules=tuple(found.target_modules)))

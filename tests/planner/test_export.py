@@ -4,63 +4,30 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from dataclasses import replace
 
 import made_up
 import pytest
 import yaml
+from exported_plans import RECIPES, SCHEDULE, planned
 
 from lplan.planner.allocator import environment_of
 from lplan.planner.export.targets import TARGETS, export_plan
 from lplan.planner.foreign.formats import read_foreign
-from lplan.planner.plan import Schedule
-from lplan.planner.planning import make_plan
-from lplan.planner.recipe import ALL_LINEAR, Recipe
+from lplan.planner.recipe import Recipe
 from lplan.planner.request import make_request
+from lplan.profiles.errors import UsageError
 from lplan.profiles.named import find_hardware
 
 MODULES = ("self_attn.q_proj", "self_attn.v_proj")
-GPU = {"device": "cuda", "kernel": "flash", "allocator": "default"}
-RECIPES = {
-    "usual": Recipe(seq_len=160, supervised_len=160),
-    "all linears, recomputed": Recipe(target_modules=ALL_LINEAR, rank=32, alpha=64, dropout=0.0, checkpointing="full"),
-    "every other layer": Recipe(checkpointing="every-2", loss="chunked", input_casting=False),
-    "whole": Recipe(method="full", batch_size=3, accumulation=5, optimizer="adamw-fused"),
-    "whole in fp32": Recipe(method="full", precision="fp32", optimizer="adafactor"),
-    "autocast": Recipe(precision="bf16-amp", optimizer="adamw-fused", attention="eager"),
-    "16-bit adapters": Recipe(adapter_dtype="base", optimizer="sgd-momentum", allocator="default"),
-    "DoRA": Recipe(dora=True, rank_pattern=(("q_proj", 4),)),
-    "copies": Recipe(modules_to_save=("embed_tokens", "lm_head"), rslora=True, target_modules=("re:.*_proj",)),
-    "tokens and biases": Recipe(trainable_tokens=(3, 5), alpha_pattern=(("q_proj", 4),), bias="all"),
-    "experts": Recipe(target_parameters=("experts.down_proj",), dropout=0.0, target_modules=("q_proj",)),
-    "qlora": Recipe(
-        **GPU, method="qlora", quantization="nf4-dq", precision="bf16-amp", kbit_preparation=False,
-        optimizer="paged-adamw-8bit",
-    ),
-    "qlora, prepared": Recipe(**GPU, method="qlora", quantization="nf4", precision="bf16"),
-    "8 bits": Recipe(
-        **GPU, method="qlora", quantization="int8", precision="fp16-amp", kbit_preparation=False,
-    ),
-    "fp4, fused": Recipe(
-        **GPU, method="qlora", quantization="fp4", loss="fused", checkpointing="full", offload=("checkpoints",),
-        head_ratio=8,
-    ),
-    "fp16": Recipe(**GPU, precision="fp16", optimizer="adamw-8bit"),
-}  # fmt: skip
-"""Between them every kind of value that a file may have a word for, or none."""
-SCHEDULE = Schedule(
-    epochs=2.0, learning_rate=1e-4, warmup_steps=7, weight_decay=0.01, max_grad_norm=0.5, seed=5
-)
+INT8_ON_A_CPU = Recipe(method="qlora", quantization="int8", precision="bf16-amp")
+MADE_IN_MEMORY = Recipe(init="random", loss="chunked", input_casting=False)
 
 
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch, tmp_path):
     made_up.install(monkeypatch, tmp_path)
-
-
-def planned(recipe, schedule=SCHEDULE):
-    plan = make_plan(made_up.task(), None)
-    return replace(plan, recipe=recipe, schedule=schedule)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
@@ -186,6 +153,49 @@ def test_scripts_are_python_without_gaps(target, recipe):
     compile(text, target, "exec")
     assert "@@" not in text
     assert "'max_steps': 3" in text
+
+
+def test_scripts_hold_what_they_use_and_no_more(tmp_path):
+    for number, recipe in enumerate((*RECIPES.values(), INT8_ON_A_CPU, MADE_IN_MEMORY)):
+        for target in ("hf-script", "sft-script"):
+            (tmp_path / f"{target}-{number}.py").write_text(export_plan(planned(recipe), target).text)
+    ruff = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--preview",
+        "--select",
+        "F,E3,W",
+        str(tmp_path),
+    ]
+    checked = subprocess.run(ruff, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("target", ["axolotl", "llama-factory"])
+def test_programs_without_torchao_get_no_plan_for_it(target):
+    with pytest.raises(UsageError, match="no word for torchao's int8") as refused:
+        export_plan(planned(INT8_ON_A_CPU), target)
+    assert "hf-script" in refused.value.hint
+
+
+def test_a_whole_model_in_bf16_on_a_cpu_is_not_llama_factorys():
+    # hparams/parser.py: "This device does not support `pure_bf16`."
+    exported = export_plan(planned(RECIPES["whole"]), "llama-factory")
+    assert "pure_bf16" not in yaml.safe_load(exported.text)
+    assert exported.unsaid["precision"] == "bf16 is planned, bf16-amp is what it takes"
+    on_a_gpu = replace(RECIPES["whole"], device="cuda", kernel="flash", allocator="default")
+    exported = export_plan(planned(on_a_gpu), "llama-factory")
+    assert yaml.safe_load(exported.text)["pure_bf16"] is True
+    assert "precision" not in exported.unsaid
+
+
+def test_axolotl_is_told_to_leave_its_own_kernels_off():
+    # schemas/config.py, `check_auto_enable_lora_kernels`: they are on unless one of them is given
+    data = yaml.safe_load(export_plan(planned(RECIPES["qlora"]), "axolotl").text)
+    assert {data[f"lora_{part}_kernel"] for part in ("mlp", "qkv", "o", "embedding")} == {False}
 
 
 @pytest.mark.parametrize(
