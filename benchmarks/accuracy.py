@@ -16,7 +16,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lplan.planner.caching_allocator import CachingAllocator
 from lplan.planner.cuda import context_bytes, workspace_bytes
 from lplan.planner.estimating import shape_of
 from lplan.planner.footprint import Footprint
@@ -25,20 +24,11 @@ from lplan.planner.tracing.trace import trace
 
 from .accounting import counts
 from .machine_info import RESULTS, store
-from .older import applied
+from .older import OlderAllocator, applied, with_an_early_handle
 from .rows import Row
 from .truth import every_row
 
 READ = ("allocated", "reserved", "process")
-
-
-class ClearingAllocator(CachingAllocator):
-    """One whose cache the run empties between phases, and so after every step."""
-
-    def reset_peaks(self) -> None:
-        """Begin a new phase with an empty cache."""
-        self.empty_cache()
-        super().reset_peaks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +59,15 @@ class Predictor:
         """Peaks of the row's run, without an end of memory, as it had."""
         shape = shape_of(row.recipe)
         footprint = self.footprint(row)
+        workspace = workspace_bytes(row.gpu)
         around = Surroundings(
-            workspace_bytes=workspace_bytes(row.gpu),
+            workspace_bytes=workspace,
             warm_up=row.warm_up,
             untied_bytes=0,
-            early_handle=True,  # all of them ran on PyTorch 2.10 or older
             clears_cache=False,
         )
-        allocator = ClearingAllocator() if row.clears else CachingAllocator()
+        # all of them ran on PyTorch 2.10 or older
+        allocator = OlderAllocator(workspace, clears=row.clears)
         peaks = simulate(footprint, shape, around, allocator)
         reserved = max(peak.reserved_bytes for peak in peaks.values())
         predicted = {
@@ -95,7 +86,7 @@ class Predictor:
             if known == key and footprint.holds(shape):
                 return footprint
         with applied(row.rules):
-            footprint = trace(row.config, row.recipe, shape)
+            footprint = with_an_early_handle(trace(row.config, row.recipe, shape))
         self.known.append((key, footprint))
         return footprint
 

@@ -24,7 +24,7 @@ from lplan.trainer.channel import Channel
 from lplan.trainer.worker import run
 
 from .allocator_history import recorded
-from .real_run import fill, samples
+from .real_run import fill, job_of, samples
 
 WARM_UP = 2
 """Steps that are not timed: libraries choose and load their kernels in them."""
@@ -76,7 +76,7 @@ def _obey(order: Mapping[str, Any]) -> dict[str, Any]:
             vocabulary = int(config["vocab_size"])
             train = samples(recipe, vocabulary, recipe.effective_batch * steps)
             held_out = samples(recipe, vocabulary, recipe.batch_size)
-            fill(Path(name), recipe, config, train, held_out, model=order["model"], steps=steps)
+            fill(Path(name), job_of(recipe, config, model=order["model"], steps=steps), train, held_out)
             run(Path(name), notes, [])
     except Exception as error:
         return {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}

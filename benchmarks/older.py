@@ -1,15 +1,21 @@
-"""What older versions and other stacks do otherwise, where that is one clean rule: applied to the traced model."""
+"""What older versions and other stacks do otherwise, where that is one clean rule: applied to the traced model, or to
+the allocator that its stream goes through."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lplan.planner.caching_allocator import CachingAllocator
+from lplan.planner.footprint import Footprint
+from lplan.planner.simulation import CUDA_PHASES
+from lplan.planner.stream import Stream
 from lplan.planner.tracing import trace as trace_module
 from lplan.planner.tracing.quantized import QuantizedLinear
 
@@ -32,6 +38,31 @@ READ_TWICE = "tied head read twice"
 let go of in k-bit preparation; 5.23 on an H200 reads it once."""
 SHIFTED_16_BIT = "shifted in 16 bits"
 """Code of its own that shifts the logits before they are turned to fp32, as Qwen's modeling_qwen.py does."""
+
+
+class OlderAllocator(CachingAllocator):
+    """PyTorch 2.10 took the first cuBLAS workspace before any layer (runs on a T4), 2.11 takes it at the first linear
+    (on an H200). `clears`: the run empties the cache between phases, and so after every step."""
+
+    def __init__(self, workspace_bytes: int, *, clears: bool) -> None:
+        super().__init__()
+        self._workspace_bytes, self._clears, self._ended = workspace_bytes, clears, 0
+
+    def reset_peaks(self) -> None:
+        """Begin a new phase, the first step with a workspace."""
+        if self._clears:
+            self.empty_cache()
+        super().reset_peaks()
+        self._ended += 1
+        if self._ended == CUDA_PHASES.index("first step"):
+            self.allocate(self._workspace_bytes)
+
+
+def with_an_early_handle(footprint: Footprint) -> Footprint:
+    """One whose first product takes no workspace, for OlderAllocator has taken it."""
+    stream = footprint.stream
+    assert stream is not None
+    return replace(footprint, stream=Stream(stream.storages, stream.blocks, stream.products[1:]))
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from lplan.trainer.prepare import prepare_data
 
 from .checkpoints import checkpoint, with_tokenizer
 from .machine_info import store
-from .real_run import train_on
+from .real_run import job_of, train_on
 from .tinyllama_8g import lplan
 from .trl_baseline import run_trl, write_prompt_completion
 
@@ -90,10 +90,11 @@ class Meter:
     def measure(self, recipe: Recipe, *, again: bool = False) -> Reached:
         """What a recipe reaches. Raises RuntimeError with the log of a run that fails."""
         if recipe not in self.known or again:
-            run = train_on(
-                recipe, self.model.config, self._data.train, _NOTHING, model=str(self.model.location), steps=STEPS,
+            order = job_of(
+                recipe, self.model.config, model=str(self.model.location), steps=STEPS,
                 pad_token_id=self._data.pad_token_id, order_batch=recipe.effective_batch,
             )  # fmt: skip
+            run = train_on(order, self._data.train, _NOTHING)
             reached = self.known.setdefault(recipe, Reached())
             reached.rss_bytes = max(reached.rss_bytes, run.peak_bytes)
             reached.steps += [(step.tokens, step.step_s) for step in run.steps[1:]]

@@ -60,56 +60,42 @@ def run(
 ) -> Measured:
     """Train `steps` optimizer steps for real and evaluate one batch. Raises RuntimeError with the worker's log."""
     vocabulary = int(config["vocab_size"])
-    return train_on(
-        recipe, config, samples(recipe, vocabulary, recipe.effective_batch * steps),
-        samples(recipe, vocabulary, recipe.batch_size), model=model, steps=steps, environment=environment,
+    train = samples(recipe, vocabulary, recipe.effective_batch * steps)
+    held_out = samples(recipe, vocabulary, recipe.batch_size)
+    return train_on(job_of(recipe, config, model=model, steps=steps), train, held_out, environment)
+
+
+def job_of(
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    *,
+    model: str | None,
+    steps: int,
+    pad_token_id: int = 0,
+    order_batch: int | None = None,
+) -> Job:
+    """What the worker is to do: `steps` optimizer steps without warm-up and without checkpoints."""
+    return Job(
+        model=model, config=config, trust_remote_code=False, recipe=recipe, pad_token_id=pad_token_id,
+        checkpoint_steps=0, schedule=Schedule(max_steps=steps, warmup_steps=0), order_batch=order_batch,
     )  # fmt: skip
 
 
 def train_on(
-    recipe: Recipe,
-    config: Mapping[str, Any],
-    train: EncodedSet,
-    held_out: EncodedSet,
-    *,
-    model: str | None,
-    steps: int,
-    pad_token_id: int = 0,
-    order_batch: int | None = None,
-    environment: Mapping[str, str] | None = None,
+    job: Job, train: EncodedSet, held_out: EncodedSet, environment: Mapping[str, str] | None = None
 ) -> Measured:
-    """Train `steps` optimizer steps on samples and evaluate others. `order_batch` is Job's.
-
-    Raises RuntimeError with the worker's log.
-    """
+    """Train on samples and evaluate others. Raises RuntimeError with the worker's log."""
     with tempfile.TemporaryDirectory(prefix="lplan-run-") as name:
         folder = Path(name)
-        fill(
-            folder, recipe, config, train, held_out, model=model, steps=steps, pad_token_id=pad_token_id,
-            order_batch=order_batch,
-        )  # fmt: skip
-        return _measured(_worker(folder, recipe, environment or {}))
+        fill(folder, job, train, held_out)
+        return _measured(_worker(folder, job.recipe, environment or {}))
 
 
-def fill(
-    folder: Path,
-    recipe: Recipe,
-    config: Mapping[str, Any],
-    train: EncodedSet,
-    held_out: EncodedSet,
-    *,
-    model: str | None,
-    steps: int,
-    pad_token_id: int = 0,
-    order_batch: int | None = None,
-) -> None:
+def fill(folder: Path, job: Job, train: EncodedSet, held_out: EncodedSet) -> None:
     """Write what the worker reads."""
     TokenFile(folder, "train").write(train)
     TokenFile(folder, "validation").write(held_out)
-    Job(
-        model=model, config=config, trust_remote_code=False, recipe=recipe, pad_token_id=pad_token_id,
-        checkpoint_steps=0, schedule=Schedule(max_steps=steps, warmup_steps=0), order_batch=order_batch,
-    ).write(folder)  # fmt: skip
+    job.write(folder)
 
 
 def _worker(folder: Path, recipe: Recipe, extra: Mapping[str, str]) -> list[Event]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lplan.planner.allocator import environment_of
 from lplan.planner.events import Event, Outcome, Start
 from lplan.planner.plan import Schedule
 from lplan.planner.recipe import Recipe
@@ -104,7 +105,7 @@ def train(
 
     outcome = supervise(
         command or [sys.executable, "-m", "lplan.trainer.worker", str(folder)],
-        environment={"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        environment={"CUDA_VISIBLE_DEVICES": "", **environment_of(RECIPE.allocator, threads=RECIPE.threads)},
         folder=RunFolder(folder),
         start=RunFacts(model="tiny", total_steps=STEPS, planned_peak_bytes=GIB),
         budget_bytes=budget_bytes,

@@ -52,7 +52,6 @@ def surroundings(recipe: Recipe, footprint: Footprint, gpu: Gpu) -> Surroundings
         workspace_bytes=workspace_bytes(gpu),
         warm_up=quantized or (recipe.loop == "trainer" and recipe.init == "pretrained"),
         untied_bytes=footprint.embedding_bytes if untied else 0,
-        early_handle=False,
         clears_cache=quantized and recipe.kbit_preparation and recipe.quantization != "gptq",
     )
 

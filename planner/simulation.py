@@ -34,8 +34,6 @@ class Surroundings:
     """Whether weights are read onto the device (transformers' `caching_allocator_warmup`), not moved there later."""
     untied_bytes: int
     """A model made on the device has a head of its own until it is tied to the embeddings."""
-    early_handle: bool
-    """PyTorch 2.10 took the first workspace before any layer (runs on a T4), 2.11 at the first linear (on an H200)."""
     clears_cache: bool
     """Whether PEFT empties the cache after k-bit preparation (since 0.21)."""
 
@@ -79,7 +77,7 @@ class _Run:
         self.blocks: dict[int | str, Block] = {}
         self.found: dict[str, CudaPeak] = {}
         self.highest, self.at_highest = 0, list(self.live)
-        self.products = set(stream.products[1:] if around.early_handle else stream.products)
+        self.products = set(stream.products)
         """Forward pass and autograd's own thread each have a cuBLAS handle, and each handle a workspace: taken at its
         first product, whose result is there already."""
         self.joined: list[str] = []
@@ -102,8 +100,6 @@ class _Run:
                         break
                     self._end(passed)
                 phase = entered
-                if phase == "first step" and self.around.early_handle:
-                    self._workspace()
                 if phase == "evaluation":
                     self._gather()
             if born:

@@ -77,14 +77,20 @@ def test_what_failed_before_a_resume_does_not_come_back(lplan, model, data, tmp_
     assert [attempt["verdict"] for attempt in history] == ["out-of-memory", "done"]
 
 
-def test_a_run_whose_limit_was_lowered_is_resumed_within_more(lplan, model, data, tmp_path, attempts):
-    """Its last plan is beyond its last budget, for nothing needs less: a plain resume takes it, --ram lifts it."""
+def stopped_beyond_its_budget(lplan, model, data, tmp_path, attempts):
+    """A run that failed once, and whose plan is a MiB beyond its budget; the plan's file."""
     attempts["verbs"] = [("phase=steady step", "step=1", "exit=1"), ENDS]
     assert run(lplan, model, data, tmp_path).status == 1
     path = tmp_path / "run" / "plan.json"
     plan = read_plan(path)
     lowered = replace(plan.estimate.budget, budget_bytes=plan.estimate.peak.required_bytes - 2**20)
     write_plan(replace(plan, estimate=replace(plan.estimate, budget=lowered)), path)
+    return path
+
+
+def test_a_run_whose_limit_was_lowered_is_resumed_within_more(lplan, model, data, tmp_path, attempts):
+    """Its last plan is beyond its last budget, for nothing needs less: a plain resume takes it, --ram lifts it."""
+    path = stopped_beyond_its_budget(lplan, model, data, tmp_path, attempts)
     status, hint = lplan("fit-and-train", "--resume", tmp_path / "run", "--ram", "100M").refused(3)
     assert "does not fit its own budget of 100.0 MiB" in status
     assert "--ram" in hint
@@ -96,12 +102,7 @@ def test_a_run_whose_limit_was_lowered_is_resumed_within_more(lplan, model, data
 
 
 def test_a_tight_plan_is_resumed_as_it_is(lplan, model, data, tmp_path, attempts):
-    attempts["verbs"] = [("phase=steady step", "step=1", "exit=1"), ENDS]
-    assert run(lplan, model, data, tmp_path).status == 1
-    path = tmp_path / "run" / "plan.json"
-    plan = read_plan(path)
-    lowered = replace(plan.estimate.budget, budget_bytes=plan.estimate.peak.required_bytes - 2**20)
-    write_plan(replace(plan, estimate=replace(plan.estimate, budget=lowered)), path)
+    stopped_beyond_its_budget(lplan, model, data, tmp_path, attempts)
     result = lplan("fit-and-train", "--resume", tmp_path / "run")
     assert result.status == 0, result.err
 
