@@ -158,7 +158,7 @@ class Difference(click.ParamType[int]):
 PRICE = click.option("--price", type=Number(0, 1e6), help="Of this machine, an hour: adds the cost.")
 SAFETY = click.option("--safety", type=Safety(), help="Keep this free: a share (10%) or a size (1G).")
 AIM = _options(
-    _choice("--objective", *get_args(Objective), text="Of what fits, take the: fastest (default), ..."),
+    _choice("--objective", *get_args(Objective), text="What to take of all that fits. Default: fastest."),
     click.option("--keep", metavar="KNOBS", multiple=True, help="Leave these at their usual values."),
     click.option(
         "--allow",

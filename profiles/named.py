@@ -35,8 +35,9 @@ def find_hardware(name: str) -> Hardware:
     machines = named_hardware()
     machine = machines.get(name.strip().lower())
     if machine is None:
-        near = difflib.get_close_matches(name.strip().lower(), machines, n=3, cutoff=0.5) or list(machines)
-        raise UsageError(f"no machine is called {name!r}", hint=f"did you mean {', '.join(near)}?")
+        near = difflib.get_close_matches(name.strip().lower(), machines, n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(machines)}"
+        raise UsageError(f"no machine is called {name!r}", hint=hint)
     return machine
 
 
