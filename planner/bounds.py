@@ -75,11 +75,11 @@ _AT_LEAST = {
 def _exceeds(one: Coefficients, other: Coefficients) -> bool:
     """Whether one is no smaller than the other for any shape: what it has more of a monomial may stand for less of a
     smaller one."""
+    if sum(one) < sum(other):  # less for a shape of ones
+        return False
     more = minus(one, other)
     if min(more) >= 0:
         return True
-    if sum(more) < 0:  # less for a shape of ones
-        return False
     left = dict(zip(MONOMIALS, more, strict=True))
     for name, smaller in _AT_LEAST.items():
         for less in smaller:

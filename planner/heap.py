@@ -11,12 +11,13 @@ when they are freed.
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import accumulate, groupby
 from math import log2
+from operator import itemgetter
 from typing import Any
 
 from .footprint import Footprint
@@ -85,28 +86,32 @@ def heap_use(footprint: Footprint, shape: Shape) -> dict[str, HeapUse]:
         size <= LARGEST_BLOCK_BYTES and storage.component not in _STAY
         for size, storage in zip(sizes, storages, strict=True)
     ]
-    heap = beside = most = 0
+    inside = [size if placed else 0 for size, placed in zip(sizes, in_heap, strict=True)]
+    outside = [size - within for size, within in zip(sizes, inside, strict=True)]
     found: dict[str, HeapUse] = {}
-    births: Counter[str] = Counter()
-    largest: Counter[str] = Counter()
-    for phase, _, _, index, born in footprint.stream.schedule(footprint.extra_units + 1):
-        size = sizes[index] if born else -sizes[index]
-        if in_heap[index]:
-            heap += size
-            most = max(most, heap)
-            births[phase] += size >= _SMALL_BYTES
-            largest[phase] = max(largest[phase], size)
-        else:
-            beside += size
-        before = found.get(phase)
-        if before is None:
-            found[phase] = HeapUse(most, beside, 0)
-        elif most > before.heap_bytes or beside > before.beside_bytes:
-            found[phase] = HeapUse(most, max(beside, before.beside_bytes), 0)
-    return {
-        phase: replace(use, births=births[phase], largest_bytes=largest[phase])
-        for phase, use in found.items()
-    }
+    heap = beside = most = 0
+    for phase, entries in groupby(footprint.stream.schedule(footprint.extra_units + 1), key=itemgetter(0)):
+        part = [(index, born) for _, _, _, index, born in entries]
+        heaps = list(accumulate((inside[n] if born else -inside[n] for n, born in part), initial=heap))
+        besides = list(accumulate((outside[n] if born else -outside[n] for n, born in part), initial=beside))
+        births = [inside[n] for n, born in part if born and inside[n] >= _SMALL_BYTES]
+        most, heap, beside = max(most, max(heaps)), heaps[-1], besides[-1]
+        found[phase] = _with(
+            found.get(phase), HeapUse(most, max(besides[1:]), len(births), max(births, default=0))
+        )
+    return found
+
+
+def _with(before: HeapUse | None, use: HeapUse) -> HeapUse:
+    """Both stretches of one phase."""
+    if before is None:
+        return use
+    return HeapUse(
+        use.heap_bytes,
+        max(before.beside_bytes, use.beside_bytes),
+        before.births + use.births,
+        max(before.largest_bytes, use.largest_bytes),
+    )
 
 
 def _without_order(footprint: Footprint, shape: Shape, phase: str) -> HeapUse:

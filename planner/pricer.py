@@ -63,6 +63,7 @@ class Pricer:
         self._candidates: dict[Recipe, Candidate | LplanError] = {}
         self._recomputed: dict[tuple[Recipe, int, bool], Footprint] = {}
         self._layers: dict[int, Footprint] = {}
+        self._bytes: dict[int, LeastBytes] = {}
         self._situation: Situation | None = None
 
     @property
@@ -167,8 +168,14 @@ class Pricer:
         if found is None:
             rates = self.task.rates[recipe.allocator].computing(tf32=recipe.tf32)
             clock = StepClock(footprint, rates, self._width, recipe.loss)
-            found = self._graphs[key] = (clock, LeastBytes(recipe, footprint, self.situation))
+            found = self._graphs[key] = (clock, self._least(recipe, footprint))
         return found
+
+    def _least(self, recipe: Recipe, footprint: Footprint) -> LeastBytes:
+        """The same under every allocator."""
+        if id(footprint) not in self._bytes:
+            self._bytes[id(footprint)] = LeastBytes(recipe, footprint, self.situation)
+        return self._bytes[id(footprint)]
 
     def _mean_values(self, recipe: Recipe) -> list[float]:
         key = (recipe.batch_size, recipe.seq_len, recipe.pad_to_multiple_of)

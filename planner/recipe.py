@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from ..profiles.errors import UsageError
@@ -248,24 +249,7 @@ class Recipe:
 
     def graph(self) -> Recipe:
         """The recipe with every knob that does not change the traced graph set to a common value."""
-        common = replace(
-            self, batch_size=1, accumulation=min(self.accumulation, 2), seq_len=1, supervised_len=1, alpha=16,
-            threads=1, pad_to_multiple_of=1, length_buckets=1, allocator="default", init="pretrained", head_ratio=1,
-            quantization=_AS_LARGE.get(self.quantization, self.quantization),
-            dropout=0.1 if self.dropout and self.adapts else 0.0, clipping=self.clipping and self.loop == "trainer",
-            alpha_pattern=(), rslora=False, trainable_tokens=tuple(range(len(self.trainable_tokens))),
-            kbit_preparation=self.kbit_preparation or self.quantization == "none" or self.device == "cpu",
-            eval_samples=1, eval_accumulation_steps=0, tf32=False,
-        )  # fmt: skip
-        if not self.adapts:
-            common = replace(
-                common, rank=1, target_modules=ATTENTION, adapter_dtype="fp32", input_casting=True,
-                target_parameters=(), modules_to_save=(), trainable_tokens=(), rank_pattern=(), dora=False,
-                lora_bias=False, bias="none",
-            )  # fmt: skip
-        elif self.adapter_dtype == "base" or self.weights_dtype == "float32":
-            common = replace(common, input_casting=True)
-        return common
+        return _graph(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Every knob, JSON-ready."""
@@ -285,3 +269,26 @@ class Recipe:
         lists = {knob: tuple(data[knob]) for knob in _LISTS if knob in data}
         patterns = {knob: tuple(data[knob].items()) for knob in _PATTERNS if knob in data}
         return cls(**{**data, **lists, **patterns})
+
+
+@lru_cache(maxsize=4096)
+def _graph(recipe: Recipe) -> Recipe:
+    common = replace(
+        recipe, batch_size=1, accumulation=min(recipe.accumulation, 2), seq_len=1, supervised_len=1, alpha=16,
+        threads=1, pad_to_multiple_of=1, length_buckets=1, allocator="default", init="pretrained", head_ratio=1,
+        quantization=_AS_LARGE.get(recipe.quantization, recipe.quantization),
+        dropout=0.1 if recipe.dropout and recipe.adapts else 0.0,
+        clipping=recipe.clipping and recipe.loop == "trainer",
+        alpha_pattern=(), rslora=False, trainable_tokens=tuple(range(len(recipe.trainable_tokens))),
+        kbit_preparation=recipe.kbit_preparation or recipe.quantization == "none" or recipe.device == "cpu",
+        eval_samples=1, eval_accumulation_steps=0, tf32=False,
+    )  # fmt: skip
+    if not recipe.adapts:
+        common = replace(
+            common, rank=1, target_modules=ATTENTION, adapter_dtype="fp32", input_casting=True,
+            target_parameters=(), modules_to_save=(), trainable_tokens=(), rank_pattern=(), dora=False,
+            lora_bias=False, bias="none",
+        )  # fmt: skip
+    elif recipe.adapter_dtype == "base" or recipe.weights_dtype == "float32":
+        common = replace(common, input_casting=True)
+    return common

@@ -104,39 +104,55 @@ class Stream:
     def happenings(self, copies: int) -> Iterator[Happening]:
         """Every birth and death with `copies` repeated units, in order."""
         alive: set[Instance] = set()
+        for number, block, copy, end in self._visits(copies):
+            for place, event in enumerate(block.events):
+                born = event > 0
+                at = None if end is None else (number, end, place)
+                for instance in self._instances(event, block, copy, copies):
+                    if born == (instance in alive):
+                        continue
+                    (alive.add if born else alive.discard)(instance)
+                    yield Happening(block.phase, block.stage, instance, born, at)
+
+    def schedule(self, copies: int) -> Sequence[Entry]:
+        """The happenings with `copies` repeated units as plain tuples, for those who run over them often."""
+        if copies not in self._schedules:
+            self._schedules[copies] = list(self._entries(copies))
+        return self._schedules[copies]
+
+    def _entries(self, copies: int) -> Iterator[Entry]:
+        alive: set[int] = set()
+        for _, block, copy, _ in self._visits(copies):
+            phase, stage = block.phase, block.stage
+            for event in block.events:
+                born = event > 0
+                for index, of in self._instances(event, block, copy, copies):
+                    slot = index * copies + of
+                    if born == (slot in alive):
+                        continue
+                    (alive.add if born else alive.discard)(slot)
+                    yield (phase, stage, slot, index, born)
+
+    def _visits(self, copies: int) -> Iterator[tuple[int, Block, int, int | None]]:
+        """Blocks by number, each with the copy of its unit, backwards where layers are; first and last copies are
+        told by 0 and 1."""
         unit_before = OUTSIDE
         for number, block in enumerate(self.blocks):
-            if block.unit == REPEATED:
-                order = list(range(copies))
-                if unit_before == LAST:
-                    order.reverse()
-            else:
-                order = [0]
+            order = range(copies) if block.unit == REPEATED else range(1)
+            if unit_before == LAST:
+                order = order[::-1]
             if block.unit != OUTSIDE:
                 unit_before = block.unit
             for position, copy in enumerate(order):
-                end = 0 if position == 0 else 1 if position == len(order) - 1 else None
-                for place, event in enumerate(block.events):
-                    at = None if end is None else (number, end, place)
-                    born = event > 0
-                    instances = (
-                        ((event - 1, copy),) if born else self._that_die(-event - 1, block, copy, copies)
-                    )
-                    for instance in instances:
-                        if born == (instance in alive):
-                            continue
-                        (alive.add if born else alive.discard)(instance)
-                        yield Happening(block.phase, block.stage, instance, born, at)
+                yield number, block, copy, 0 if position == 0 else 1 if position == len(order) - 1 else None
 
-    def schedule(self, copies: int) -> Sequence[Entry]:
-        """The happenings with `copies` repeated units as plain tuples, for a simulation that runs over them often."""
-        if copies not in self._schedules:
-            slots: dict[Instance, int] = {}
-            self._schedules[copies] = [
-                (h.phase, h.stage, slots.setdefault(h.storage, len(slots)), h.storage[0], h.born)
-                for h in self.happenings(copies)
-            ]
-        return self._schedules[copies]
+    def _instances(self, event: int, block: Block, copy: int, copies: int) -> Sequence[Instance]:
+        if event > 0:
+            return ((event - 1, copy),)
+        index = -event - 1
+        if self._units[index] == block.unit == REPEATED:
+            return ((index, copy),)
+        return self._that_die(index, block, copy, copies)
 
     def _that_die(self, index: int, block: Block, copy: int, copies: int) -> Sequence[Instance]:
         unit = self._units[index]

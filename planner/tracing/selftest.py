@@ -21,7 +21,7 @@ ROWS = (128, 1024)
 _WEIGHTS_BYTES = 1 << 26
 """Weights that take turns, more than caches hold: in training each is used once a pass."""
 _SECONDS_EACH = 0.25
-_MOST_S = 1.0
+_MOST_S = 0.5
 """The longest that one run may take: without bf16 instructions a thousand rows of bf16 take half a minute."""
 _LARGE = 1 << 22
 """Elements of a tensor that no cache holds."""
