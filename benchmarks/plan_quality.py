@@ -1,10 +1,11 @@
 """Is the plan the fastest? Its measured tokens/s beside the best of a grid that is measured completely, and beside TRL.
 
-`python -m benchmarks.plan_quality [--cases N] [--quick] [--data FOLDER]` on a machine that does nothing else. Six
-cases: two models, three budgets each. All runs train on the same dialogues in the same optimizer steps, the longest
-first, so that tokens/s compare; the first step isn't counted. A run of the grid fits a budget if its measured peak
-does, whatever lplan would have said of it: a plan that is too careful loses here as one that is slow does. The winner
-of the grid and the plan are then measured once more, since the highest of many is high by luck as well.
+`python -m benchmarks.plan_quality [--models N] [--quick] [--data FOLDER]` on a machine that does nothing else. Six
+cases: two models, each with room for all of the grid, for half and for a quarter of it. All runs train on the same
+dialogues in the same optimizer steps, the longest first, so that tokens/s compare; the first step isn't counted. A run
+of the grid fits a budget if its measured peak does, whatever lplan would have said of it: a plan that is too careful
+loses here as one that is slow does. The winner of the grid and the plan are then measured once more, since the highest
+of many is high by luck as well.
 
 TRL knows no budget, so its runs are made once a model, without a limit: its defaults, and with Trainer's
 `auto_find_batch_size`, which starts from the same eight dialogues a batch. Where trl isn't installed they are left out.
@@ -40,15 +41,9 @@ from .real_run import job_of, train_on
 from .tinyllama_8g import lplan
 from .trl_baseline import run_trl, write_prompt_completion
 
-CASES = (
-    ("smollm2-135m-instruct", "4G"),
-    ("smollm2-135m-instruct", "1200M"),
-    ("smollm2-135m-instruct", "900M"),
-    ("llama-4-bf16", "4G"),
-    ("llama-4-bf16", "1500M"),
-    ("llama-4-bf16", "1250M"),
-)
-"""Real weights, and random ones in TinyLlama's widths; with room for everything, for some, for hardly any."""
+MODELS = ("smollm2-135m-instruct", "llama-4-bf16")
+"""Real weights, and random ones in TinyLlama's widths."""
+ROOMY = "8G"
 GRID: Mapping[str, Sequence[Any]] = {
     "batch_size": (1, 2, 4, 8),
     "checkpointing": ("none", "every-2", "full"),
@@ -106,6 +101,12 @@ def grid(start: Recipe, values: Mapping[str, Sequence[Any]]) -> Iterator[Recipe]
     for combination in product(*values.values()):
         knobs = dict(zip(values, combination, strict=True))
         yield replace(start, **knobs, accumulation=start.effective_batch // knobs["batch_size"])
+
+
+def budgets(meter: Meter, points: Sequence[Recipe]) -> list[str]:
+    """In MiB: where all of the grid fits, half of it, and a quarter."""
+    peaks = sorted(meter.measure(recipe).rss_bytes for recipe in points)
+    return [f"{-(-peaks[place] // 2**20)}M" for place in (-1, len(peaks) // 2, len(peaks) // 4)]
 
 
 def plan(model: Path, data: str, budget: str) -> Recipe:
@@ -180,7 +181,7 @@ def main() -> None:
     """Measure, print, store."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--cases", type=int, default=len(CASES), help="the first so many; fewer store nothing"
+        "--models", type=int, default=len(MODELS), help="the first so many; fewer store nothing"
     )
     parser.add_argument(
         "--quick", action="store_true", help="a smaller grid: ten minutes, an hour without bf16"
@@ -196,21 +197,21 @@ def main() -> None:
     )
     options = parser.parse_args()
     os.chdir(Path(__file__).parents[1])
-    chosen, values = CASES[: options.cases], QUICK if options.quick else GRID
+    values = QUICK if options.quick else GRID
     console, rows = Console(), []
-    for name in dict.fromkeys(name for name, _ in chosen):
+    for name in MODELS[: options.models]:
         model = with_tokenizer(name, options.data) if name.startswith("llama") else checkpoint(name)
         trl = baselines(model, options.data, options.trl_python, options.trl_steps)
         if not trl:
             console.print(f"{options.trl_python} has no trl: its runs are left out", soft_wrap=True)
         meter = Meter(model, options.data)
-        for budget in (budget for other, budget in chosen if other == name):
+        points = list(grid(plan(model, options.data, ROOMY), values))
+        for budget in budgets(meter, points):
             recipe = plan(model, options.data, budget)
-            points = list(grid(recipe, values))
             rows.append({**judged(meter, recipe, budget, points), "trl": trl})
             console.print(f"{name}, {budget}: {rows[-1]['of_best']:.0%} of the best of {rows[-1]['fitting']}")
     console.print(table(rows))
-    if len(rows) == len(CASES):
+    if options.models >= len(MODELS):
         stored = store("plan_quality", rows, data=Path(options.data).name, quick=options.quick, steps=STEPS)
         console.print(f"stored in {stored}")
 

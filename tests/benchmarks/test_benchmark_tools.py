@@ -20,7 +20,7 @@ from lplan.benchmarks.gemm_limit import (
     share_of_limit,
 )
 from lplan.benchmarks.peak_of import peak_of
-from lplan.benchmarks.plan_quality import QUICK, Reached, grid, judged
+from lplan.benchmarks.plan_quality import QUICK, Reached, budgets, grid, judged
 from lplan.benchmarks.step_time import rank_correlation, row, summary
 from lplan.benchmarks.trl_baseline import PhaseMarks, run_trl
 from lplan.planner.recipe import Recipe
@@ -136,6 +136,8 @@ def test_a_plan_is_judged_by_what_fits_when_measured() -> None:
     assert {recipe.effective_batch for recipe in points} == {8}
     assert len(points) == len(set(points)) == 16
     meter = FakeMeter()
+    # Of 2 and 8 sequences, with recomputation and without: 200, 400, 800 and 1,600 MiB, four times each.
+    assert budgets(meter, points) == ["1600M", "800M", "400M"]  # type: ignore[arg-type]
     # 2 without checkpointing take 400 MiB, 8 with it 800, 8 without 1,600; 8 with it are 8 * 2/3 as fast as the plan.
     found = judged(meter, start, "1G", points)  # type: ignore[arg-type]
     assert (found["best"]["batch_size"], found["best"]["checkpointing"]) == (8, "full")
