@@ -88,7 +88,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        _complain(*_explained(error, next((arg for arg in arguments if arg in cli.commands), "")))
+        _complain(*_explained(error, next((arg for arg in arguments if arg in _COMMANDS), "")))
 
 
 def _explained(error: Exception, command: str) -> tuple[str, str, int]:
