@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from lplan.planner.heap import STEPS, Fragmentation, HeapUse, doublings
+from lplan.planner.estimate import STEPS
+from lplan.planner.heap import Fragmentation, HeapUse, doublings
 from lplan.planner.residuals import Residuals
 
 from .fit_intervals import family

@@ -9,7 +9,8 @@ from ..profiles.hardware import Budget, Hardware
 from ..profiles.model import ModelProfile
 from .recipe import Recipe
 
-PHASES = ("import", "load", "wrap", "first step", "steady step", "evaluation", "save")
+STEPS = ("first step", "steady step")
+PHASES = ("import", "load", "wrap", *STEPS, "evaluation", "save")
 REHEARSAL = "rehearsal"
 """A phase of runs, not of plans: after wrapping, what REHEARSED will need is needed once, and undone."""
 RESUME = "resume"

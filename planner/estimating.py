@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..profiles.hardware import Budget, Gpu, Hardware
 from ..profiles.model import ModelProfile
-from .estimate import COMPONENTS, PHASES, ByteRange, Estimate, PhaseEstimate
+from .estimate import COMPONENTS, PHASES, STEPS, ByteRange, Estimate, PhaseEstimate
 from .estimating_cuda import CudaRun
 from .footprint import Footprint
 from .gathering import gathering
@@ -20,7 +20,6 @@ from .residuals import residuals
 from .runtime import Baseline, growth
 from .tokens import round_up
 
-STEPS = ("first step", "steady step")
 TRACED_PHASES = (*STEPS, "evaluation")
 LOGITS = "logits and loss"
 _MAPPED_BEFORE_USE = ("import", "load", "wrap")

@@ -20,6 +20,7 @@ from math import log2
 from operator import itemgetter
 from typing import Any
 
+from .estimate import STEPS
 from .footprint import Footprint
 from .polynomial import Shape, evaluate
 from .residuals import Residuals
@@ -31,7 +32,6 @@ else:
 
 LARGEST_BLOCK_BYTES = 32 * 2**20
 """DEFAULT_MMAP_THRESHOLD_MAX of a 64-bit glibc: the threshold never grows beyond."""
-STEPS = ("first step", "steady step")
 _SMALL_BYTES = 64 * 2**10
 """FASTBIN_CONSOLIDATION_THRESHOLD: freeing less changes little."""
 _USUAL_BIRTHS = 1024
@@ -96,22 +96,8 @@ def heap_use(footprint: Footprint, shape: Shape) -> dict[str, HeapUse]:
         besides = list(accumulate((outside[n] if born else -outside[n] for n, born in part), initial=beside))
         births = [inside[n] for n, born in part if born and inside[n] >= _SMALL_BYTES]
         most, heap, beside = max(most, max(heaps)), heaps[-1], besides[-1]
-        found[phase] = _with(
-            found.get(phase), HeapUse(most, max(besides[1:]), len(births), max(births, default=0))
-        )
+        found[phase] = HeapUse(most, max(besides[1:]), len(births), max(births, default=0))
     return found
-
-
-def _with(before: HeapUse | None, use: HeapUse) -> HeapUse:
-    """Both stretches of one phase."""
-    if before is None:
-        return use
-    return HeapUse(
-        use.heap_bytes,
-        max(before.beside_bytes, use.beside_bytes),
-        before.births + use.births,
-        max(before.largest_bytes, use.largest_bytes),
-    )
 
 
 def _without_order(footprint: Footprint, shape: Shape, phase: str) -> HeapUse:

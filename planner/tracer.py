@@ -167,12 +167,13 @@ class Footprints:
         if recipe.graph() in self._awaited:
             return
         if self._answers is None:
-            self._answers = _trace(self._model, iter(self._next_asked, _NEVER), self._store)
+            self._answers = _trace(self._model, self._requests(), self._store)
         self._awaited.add(recipe.graph())
         self._asked.append((recipe, shape))
 
-    def _next_asked(self) -> tuple[Recipe, Shape] | None:
-        return self._asked.popleft() if self._asked else None
+    def _requests(self) -> Iterator[tuple[Recipe, Shape] | None]:
+        while True:
+            yield self._asked.popleft() if self._asked else None
 
     def _receive(self, graph: Recipe) -> None:
         """Take answers until this graph's is there."""
@@ -186,10 +187,6 @@ class Footprints:
             self.traced += 1
             if self._progress is not None:
                 self._progress(self.traced)
-
-
-_NEVER = ("no request",)
-"""What ends the requests of a search: nothing does, it closes the processes."""
 
 
 def _trace(

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from dataclasses import asdict, replace
 from typing import IO, Any
 
-from ..profiles.cpu import allowed_threads
+from ..profiles.cpu import this_cpu
 from ..profiles.errors import EXIT_USAGE, LplanError, UsageError
 from ..profiles.model import ModelProfile
 from .allocator import environment_of
@@ -35,7 +35,7 @@ _MOST = 2
 
 def at_once() -> int:
     """How many processes this machine traces with side by side."""
-    return min(_MOST, len(allowed_threads()))
+    return min(_MOST, this_cpu().cores)
 
 
 def single(recipe: Recipe) -> Recipe:

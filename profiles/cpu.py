@@ -41,7 +41,7 @@ class Cpu:
 def this_cpu(root: Path = ROOT) -> Cpu:
     """The processor of this machine. Off Linux the features are not known and stay empty."""
     info = _cpuinfo(root)
-    threads = allowed_threads()
+    threads = _allowed_threads()
     physical = _physical_cores(root, threads)
     quota = cpu_quota(root)
     flags = f"{info.get('flags', '')} {info.get('Features', '')}".split()
@@ -64,7 +64,7 @@ def _cpuinfo(root: Path) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def allowed_threads() -> frozenset[int]:
+def _allowed_threads() -> frozenset[int]:
     """Numbers of the hardware threads this process may run on."""
     try:
         return frozenset(os.sched_getaffinity(0))

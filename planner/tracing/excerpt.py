@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .step import OPTIMIZER_STEPS
+from ..estimate import STEPS
 from .tracker import Segment
 
 _OF_A_MICRO_BATCH = ("batch", "forward", "head", "backward", "after backward")
@@ -30,7 +30,7 @@ def single(segments: Sequence[Segment]) -> Excerpt | None:
 
 def brief(segments: Sequence[Segment]) -> Excerpt | None:
     """With one micro batch in the first optimizer step, and without the second step, which repeats it."""
-    again = OPTIMIZER_STEPS[1]
+    again = STEPS[1]
     numbers = zip(segments, _micro_batches(segments), strict=True)
     return _excerpt(segments, [number == 1 and segment.phase != again for segment, number in numbers])
 
@@ -42,7 +42,7 @@ def _micro_batches(segments: Sequence[Segment]) -> Iterator[int]:
         if segment.phase != phase:
             number, phase = 0, segment.phase
         number += segment.stage == "batch"
-        yield number if segment.stage in _OF_A_MICRO_BATCH and phase in OPTIMIZER_STEPS else 1
+        yield number if segment.stage in _OF_A_MICRO_BATCH and phase in STEPS else 1
 
 
 def _excerpt(segments: Sequence[Segment], kept: Sequence[bool]) -> Excerpt | None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..estimate import STEPS
 from ..polynomial import Shape
 from ..recipe import Recipe
 from .gathering import Kept, kept, predicted, returned
@@ -18,8 +19,6 @@ from .objective import Objective, head_of, watch_logits
 from .offload import HostOptimizer, offloading, saving
 from .optimizers import make_optimizer
 from .tracker import StorageTracker
-
-OPTIMIZER_STEPS = ("first step", "steady step")
 
 
 class TracedStep:
@@ -31,7 +30,7 @@ class TracedStep:
         recipe: Recipe,
         shape: Shape,
         tracker: StorageTracker,
-        steps: Sequence[str] = OPTIMIZER_STEPS,
+        steps: Sequence[str] = STEPS,
     ) -> None:
         self.model, self.recipe, self.shape, self.tracker, self.steps = model, recipe, shape, tracker, steps
         self.objective = Objective(recipe.loss, shape.chunk)

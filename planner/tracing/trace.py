@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ...profiles.errors import LplanError, UsageError, first_line
+from ..estimate import STEPS
 from ..footprint import Footprint, Instant, Linear
 from ..polynomial import MONOMIALS, Shape, evaluate, plus, symbolize, term
 from ..recipe import Recipe
@@ -30,7 +31,7 @@ from .packing import kept_apart
 from .peaks import peaks
 from .quantized import parameter_sizes
 from .shapes import CHUNKS, Lengths, lengths_around, prime_shapes
-from .step import OPTIMIZER_STEPS, TracedStep
+from .step import TracedStep
 from .tracker import PerTokenLoopError, Segment, Storage, StorageTracker
 from .work import total_work
 
@@ -211,9 +212,7 @@ class _Tracer:
         tracker.longest_segment = None if loops else _EVENTS_A_TOKEN * shape.seq
         with prepare_device(model, self.recipe, stand_in), kept_apart(model, self.recipe.padding):
             recipe = self.recipe if whole else replace(self.recipe, accumulation=1)
-            step = TracedStep(
-                model, recipe, shape, tracker, OPTIMIZER_STEPS if whole else OPTIMIZER_STEPS[:1]
-            )
+            step = TracedStep(model, recipe, shape, tracker, STEPS if whole else STEPS[:1])
             step.run()
         name_components(tracker)
         untouched, attention = step.logits_untouched, self.recipe.attention
