@@ -102,6 +102,49 @@ def test_a_search_asks_for_several_micro_batches_first(
         assert footprints.traced == 1
 
 
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Processes, as they are started."""
+    found: list[Any] = []
+    start = tracing_process.subprocess.Popen
+
+    def popen(*words: Any, **how: Any) -> Any:
+        found.append(start(*words, **how))
+        return found[-1]
+
+    monkeypatch.setattr(tracing_process.subprocess, "Popen", popen)
+    return found
+
+
+def test_one_model_after_another_is_traced_by_the_same_process(
+    answered: Answers, tmp_path: Path, started: list[Any]
+) -> None:
+    store, wider = FootprintStore(tmp_path), model(vocab_size=640)
+    with tracing_process.shared_processes():
+        first = tracer.footprint(model(), RECIPE, SHAPE, store)
+        second = tracer.footprint(wider, RECIPE, SHAPE, store)
+    (process,) = started
+    assert process.returncode == 0
+    assert first == answered[1][0]
+    # 320 tokens more in embeddings and in a head of their own, each 64 wide
+    assert second.parameters.base[0] - first.parameters.base[0] == 2 * 320 * 64
+
+
+def test_what_may_be_asked_for_next_is_traced_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[Any]
+) -> None:
+    monkeypatch.setenv("LPLAN_CACHE", str(tmp_path))
+    monkeypatch.setattr(tracer, "at_once", lambda: 2)
+    others = Recipe(accumulation=2, rank=4), Recipe(accumulation=2, checkpointing="full")
+    with tracer.Footprints(model()) as footprints:
+        assert isinstance(footprints.get(Recipe(accumulation=2), SHAPE, ahead=(others[0], SHAPE)), Footprint)
+        assert len(started) == 2
+        assert isinstance(footprints.get(others[0], SHAPE, ahead=(others[1], SHAPE)), Footprint)
+        assert footprints.traced == 2
+    # what was still being traced is not waited for
+    assert [process.poll() is None for process in started] == [False, False]
+
+
 def test_the_process_leaves_an_import_baseline(answered: Answers) -> None:
     found, mib = tracer.baseline(answered[0]), 2**20
     # torch, transformers and peft were measured at 260 MiB anonymous, 83 file-backed (torch 2.13, CPU build).
