@@ -193,12 +193,12 @@ def _trace(
     model: ModelProfile, requests: Iterable[tuple[Recipe, Shape] | None], store: FootprintStore
 ) -> Iterator[tuple[tuple[Recipe, Shape], Footprint | LplanError]]:
     """Answers in the order of the requests, which are drawn as processes are free for them; None: no more for now."""
-    drawn = iter(requests)
+    drawn, most = iter(requests), at_once()
     running: deque[tuple[tuple[Recipe, Shape], TracingProcess]] = deque()
     with processes() as some:
         try:
             while True:
-                while len(running) < at_once() and (request := next(drawn, None)) is not None:
+                while len(running) < most and (request := next(drawn, None)) is not None:
                     running.append((request, some.take()))
                     running[-1][1].ask(model, *request)
                 if not running:

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from ..profiles.cpu import this_cpu
 from ..profiles.errors import EXIT_USAGE, LplanError, UsageError
+from ..profiles.machine import memory_limits
 from ..profiles.model import ModelProfile
 from .allocator import environment_of
 from .footprint import Footprint, footprint_from_dict
@@ -30,12 +31,14 @@ from .store import FootprintStore
 BASELINE = "baseline"
 """The store's name for the import baseline."""
 _MOST = 2
-"""Processes side by side: each takes half a gigabyte, and some five seconds for its imports."""
+_PROCESS_BYTES = 2**30
+"""Room for one of them: its libraries take 400 MiB, the events of a large stack as much again."""
 
 
 def at_once() -> int:
-    """How many processes this machine traces with side by side."""
-    return min(_MOST, this_cpu().cores)
+    """How many processes this machine traces with side by side: as many as have a core and room, and at least one."""
+    room = min(limit.limit_bytes for limit in memory_limits())
+    return max(1, min(_MOST, this_cpu().cores, room // _PROCESS_BYTES))
 
 
 def single(recipe: Recipe) -> Recipe:

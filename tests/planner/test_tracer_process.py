@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from lplan.planner.recipe import Recipe
 from lplan.planner.runtime import shipped_baseline
 from lplan.planner.store import FootprintStore
 from lplan.profiles.errors import LplanError, UsageError
+from lplan.profiles.hardware import Limit
 from lplan.profiles.model import ModelProfile, WeightFiles
 
 WINDOW = 64
@@ -143,6 +145,18 @@ def test_what_may_be_asked_for_next_is_traced_beside(
         assert footprints.traced == 2
     # what was still being traced is not waited for
     assert [process.poll() is None for process in started] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("cores", "limits_gib", "processes"), [(8, [32, 16], 2), (8, [32, 1.5], 1), (1, [32], 1), (8, [0.5], 1)]
+)
+def test_a_second_process_needs_a_core_and_room(
+    cores: int, limits_gib: list[float], processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = [Limit(name="", limit_bytes=int(size * 2**30), source="") for size in limits_gib]
+    monkeypatch.setattr(tracing_process, "this_cpu", lambda: SimpleNamespace(cores=cores))
+    monkeypatch.setattr(tracing_process, "memory_limits", lambda: limits)
+    assert tracing_process.at_once() == processes
 
 
 def test_the_process_leaves_an_import_baseline(answered: Answers) -> None:
