@@ -4,12 +4,12 @@
 test.csv in FOLDER. lplan plans for the memory given and trains one pass over the training split (a tenth of
 train.csv is held out), or as many steps as the plan expects within the minutes. Then `lplan evaluate` scores the
 77 intents as answers to evenly spread messages of test.csv, before and after, and asks the general knowledge. At
-last TRL's defaults take a few steps on the same dialogues, for their tokens a second and memory. The task's short
+last TRL's defaults (fp32 on a CPU without bf16 instructions) take a few steps on the same dialogues, for their tokens
+a second and memory. The task's short
 template and defaults are those of trainer/data/banking77-intents.toml.
 
 Budget, CPU only: --minutes of training as planned, a tenth of that for the run's own evaluation, some 5 minutes for
-300 messages, and TRL's steps. Those take half a minute on two cores with bf16 instructions; without them the bf16
-that TRL takes by default runs at about 1 GFLOP/s, and a step of it for minutes (lplan then takes fp32).
+300 messages, and half a minute for TRL's steps.
 """
 
 from __future__ import annotations

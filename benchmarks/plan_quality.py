@@ -7,8 +7,9 @@ of the grid fits a budget if its measured peak does, whatever lplan would have s
 loses here as one that is slow does. The winner of the grid and the plan are then measured once more, since the highest
 of many is high by luck as well.
 
-TRL knows no budget, so its runs are made once a model, without a limit: its defaults, and with Trainer's
-`auto_find_batch_size`, which starts from the same eight dialogues a batch. Where trl isn't installed they are left out.
+TRL knows no budget, so its runs are made once a model, without a limit: its defaults (fp32 on a CPU without bf16
+instructions), and with Trainer's `auto_find_batch_size`, which starts from the same eight dialogues a batch. Where trl
+isn't installed they are left out.
 """
 
 from __future__ import annotations
@@ -153,6 +154,7 @@ def baselines(model: Path, data: str, python: Path, steps: int) -> dict[str, Any
             found[name] = {
                 "tokens_per_s": result["tokens_per_s"],
                 "rss_bytes": result["process"]["rss_bytes"],
+                "settings": result["settings"],
                 "versions": result["versions"],
             }
     return found

@@ -6,7 +6,9 @@ root, in an environment with trl and datasets (`pip install --group bench`); lpl
 
 What is set is what everyone sets: LoRA on the attention, its learning rate, the number of steps, no report
 to a service, the loss of every step in the log; and use_cpu, without which TRL's default bf16 is refused where
-there is no GPU (`transformers/training_args.py`, _validate_args: its message says to set it).
+there is no GPU (`transformers/training_args.py`, _validate_args: its message says to set it). Where the CPU has no
+bf16 instructions `run_trl` takes fp32, as whoever waited for a first step would: torch 2.13 computes bf16 there at
+2 GFLOP/s and fp32 at 150.
 All else is the default of TRL 1.16 and transformers 5.23:
 
 - weights in float32 whatever the checkpoint's dtype (`trl/trainer/utils.py`, create_model_from_path), adapters in
@@ -69,6 +71,7 @@ def run_trl(
     Raises RuntimeError with the end of the log when the run fails or is killed.
     """
     from lplan.planner.chat import LLAMA_2
+    from lplan.profiles.machine import this_machine
     from lplan.trainer.data.tokenizer import load_tokenizer
 
     from .peak_of import peak_of
@@ -80,6 +83,8 @@ def run_trl(
             "--model", str(model.resolve()), "--train", str(examples_jsonl.resolve()),
             "--steps", str(steps), "--json", str(out),
         ]  # fmt: skip
+        if not this_machine().computes_bf16:
+            command.append("--fp32")
         if auto_find_batch_size:
             command.append("--auto-find-batch-size")
         if not load_tokenizer(model).chat_template:
@@ -184,6 +189,7 @@ def train(
     marks: PhaseMarks,
     chat_template: Path | None = None,
     *,
+    bf16: bool = True,
     auto_find_batch_size: bool = False,
 ) -> dict[str, Any]:
     """The user's script, and what it reached. `chat_template` is a Jinja file for a model without one.
@@ -199,7 +205,7 @@ def train(
         model=str(model),
         args=SFTConfig(
             output_dir=str(output), max_steps=steps, learning_rate=2e-4, logging_steps=1, report_to="none",
-            use_cpu=True, chat_template_path=str(chat_template) if chat_template else None,
+            use_cpu=True, bf16=bf16, chat_template_path=str(chat_template) if chat_template else None,
             auto_find_batch_size=auto_find_batch_size,
         ),
         train_dataset=load_dataset("json", data_files=str(examples), split="train"),
@@ -280,6 +286,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True, help="optimizer steps, at least 2")
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
     parser.add_argument("--chat-template", type=Path, help="a Jinja file, for a model without a template")
+    parser.add_argument("--fp32", action="store_true", help="without TRL's default bf16")
     parser.add_argument("--auto-find-batch-size", action="store_true", help="Trainer's; not a default")
     options = parser.parse_args()
     if options.steps < 2:
@@ -287,7 +294,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="trl-run-") as output:
         result = train(
             options.model, options.train, options.steps, Path(output), marks, options.chat_template,
-            auto_find_batch_size=options.auto_find_batch_size,
+            bf16=not options.fp32, auto_find_batch_size=options.auto_find_batch_size,
         )  # fmt: skip
     options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"{result['tokens_per_s']:.1f} tokens/s, {max(result['phases'].values()) / 2**20:.0f} MiB")

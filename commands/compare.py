@@ -21,7 +21,7 @@ from .shared import MEASURING, console, patience, print_json, wanted
 def compare_ways(
     model: str, trust_remote_code: bool, price: float | None, as_json: bool, **asked: Any
 ) -> None:
-    """Compare training from scratch, full fine-tuning, LoRA and QLoRA, with the same batches."""
+    """Compare full fine-tuning, LoRA and QLoRA side by side. Training from scratch too, all with the same batches."""
     from ..planner.compare import compare
     from ..planner.planning import task_for
     from ..report.compare import compare_view

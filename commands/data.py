@@ -19,7 +19,7 @@ from .shared import console, print_json
 def inspect(
     data: str, model: str, trust_remote_code: bool, task: str | None, seq_len: int | None, as_json: bool
 ) -> None:
-    """Look at a data set before training: lengths, batches, labels, and what may be wrong with it."""
+    """Look at a data set before training. Lengths, batches, labels, and what may be wrong with it."""
     from ..profiles.find import find_model
     from ..report.data import data_view
     from ..trainer.inspect_data import inspect_data

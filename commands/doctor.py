@@ -12,7 +12,7 @@ from .shared import console, print_json
 @MACHINE
 @JSON
 def doctor(hardware: str | None, ram: int | None, vram: int | None, as_json: bool) -> None:
-    """Show this machine as lplan sees it, and the budget it leads to."""
+    """Show this machine, and the budget it leads to."""
     from ..profiles.budget import decide_budget
     from ..profiles.machine import diagnose, this_machine
     from ..profiles.named import find_hardware

@@ -45,7 +45,7 @@ def estimate(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Price a configuration, phase by phase, before anything is downloaded."""
+    """Price a configuration, phase by phase. Nothing is downloaded but its config.json."""
     from ..planner.pricing import price
     from ..planner.setting import understand
 

@@ -38,7 +38,7 @@ _DOING = {
 def evaluate(
     run: Path, samples: int | None, generated: bool, max_forgetting: float, ram: int | None, as_json: bool
 ) -> None:
-    """Evaluate a run: held-out loss, task answers, general knowledge and speed, before and after."""
+    """Evaluate a run, before and after. Held-out loss, task answers, general knowledge and speed."""
     from ..planner.events import Phase, PhasePeak, Start
     from ..report.evaluation import evaluation_view
     from ..report.wording import enforcement

@@ -26,7 +26,7 @@ from .shared import console, patience, planned, print_json
 def explain_plan(
     model: str, trust_remote_code: bool, svg: Path | None, png: Path | None, as_json: bool, **asked: Any
 ) -> None:
-    """Walk from full fine-tuning in fp32 down to the plan: what each measure saves and costs."""
+    """Walk from full fine-tuning in fp32 down to the plan. What each measure saves and costs."""
     from ..planner.walk import walk
     from ..report.picture import require_png, save_picture
     from ..report.walk import walk_view

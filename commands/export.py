@@ -26,7 +26,7 @@ _TARGETS = ("hf-script", "sft-script", "accelerate", "deepspeed", "axolotl", "ll
 )
 @JSON
 def export(plan_file: Path, target: str, output: Path | None, messages: Path | None, as_json: bool) -> None:
-    """Write a plan as a training script, or as a configuration of another program."""
+    """Write a plan as a script, or for another program. With what the program does otherwise than planned."""
     from ..planner.documents import read_plan
     from ..planner.export.targets import export_plan
     from ..trainer.messages import write_messages

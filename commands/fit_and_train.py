@@ -84,7 +84,7 @@ def fit_and_train(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Plan, train inside the budget, watch, and report predicted against measured."""
+    """Plan, train inside the budget, watch, and report. What was predicted stands beside what was measured."""
     from ..trainer.fit import reserved_folder, resumable, resume_run, run_plan, store
     from ..trainer.replay import replay
     from ..trainer.run_folder import default_path

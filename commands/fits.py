@@ -19,7 +19,7 @@ from .shared import console, patience, print_json
 @SAFETY
 @JSON
 def what_fits(model: str | None, trust_remote_code: bool, as_json: bool, **asked: Any) -> None:
-    """Say on which machines a model fits, or which models fit on a machine, and how."""
+    """Say which machines a model fits on, or the reverse. Each with its best plan."""
     from ..planner.fits import fits, place
     from ..planner.setting import choose_machine
     from ..profiles.catalogue import catalogue

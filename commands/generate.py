@@ -56,7 +56,7 @@ def generate(
     seed: int,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Answer a prompt with what a run has learned; several adapters share one base and are switched."""
+    """Answer a prompt with what a run has learned. Several adapters share one base and are switched."""
     if not prompt.strip():
         raise UsageError("the prompt is empty", hint="say what to ask")
     from ..trainer.evaluation.answering import BASE, Answered, Answering, Wish

@@ -63,7 +63,7 @@ def calibrate(undo: bool, as_json: bool) -> None:
 @click.command()
 @JSON
 def drift(as_json: bool) -> None:
-    """Show what upgrades of the libraries did to predictions and speed."""
+    """Show what upgrades of the libraries changed. In predictions and in speed."""
     from ..planner.drift import eras
     from ..planner.history import past_runs
     from ..report.history import drift_view

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def merge_adapter(
     source: Path, output: Path, base: Path | None, ram: int | None, no_check: bool, as_json: bool
 ) -> None:
-    """Merge an adapter into its base's files, block by block: the model is never in memory."""
+    """Merge an adapter into its base's files, block by block. The model is never in memory."""
     from ..planner.tracer import baseline
     from ..trainer.evaluation.adapters import base_of
     from ..trainer.merging.check import merge_and_check

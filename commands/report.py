@@ -23,7 +23,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def report(
     run: Path, html: Path | None, text: Path | None, svg: Path | None, png: Path | None, as_json: bool
 ) -> None:
-    """Draw a run: predicted against measured, memory over time, loss, decisions, history."""
+    """Draw a run as one page to read. Predicted against measured, memory over time, loss, decisions, history."""
     from ..planner.record import read_record, record_document
     from ..report.markdown import markdown
     from ..report.memory_picture import memory_picture

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--pid", type=click.IntRange(min=1), help="Any process, with everything it started.")
 @JSON
 def watch(run: Path | None, pid: int | None, as_json: bool) -> None:
-    """Watch a run from another terminal, or the memory of any process until it ends."""
+    """Watch a run from another terminal, or any process. A process is watched until it ends."""
     if (run is None) == (pid is None):
         raise UsageError("watch needs a run folder or --pid N, one of them", hint="`lplan watch runs/…`")
     if run is not None and as_json:

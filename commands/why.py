@@ -22,7 +22,7 @@ _MOST = 16 << 20
 @click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Any traceback or kernel log.")
 @JSON
 def why(run: Path | None, log: Path | None, as_json: bool) -> None:
-    """Explain how a run ended, or somebody else's log, and name the next knob."""
+    """Explain how a run ended, or somebody else's log. The next knob is named."""
     if (run is None) == (log is None):
         raise UsageError("why needs a run folder or --log FILE, one of them", hint="`lplan why runs/…`")
     if run is not None:

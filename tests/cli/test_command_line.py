@@ -154,3 +154,12 @@ def test_a_cached_estimate_imports_no_framework(warm):
     )
     assert run.stderr.strip() == "[]"
     assert json.loads(run.stdout)["fits"] is True
+
+
+def test_the_list_of_commands_says_whole_sentences_at_80_columns(lplan, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = lplan("--help")
+    said = out.partition("Commands:")[2].splitlines()[1:]
+    assert status == 0
+    assert len(said) == len(cli.every_command())
+    assert all(line.endswith(".") and not line.endswith("...") for line in said)
