@@ -60,12 +60,12 @@ def real_peaks(config: Mapping[str, Any], recipe: Recipe, shape: Shape) -> dict[
 
 
 def traced_peaks(
-    config: Mapping[str, Any], recipe: Recipe, shape: Shape, stand_in: StandIn | None = None
+    config: Mapping[str, Any], recipe: Recipe, shape: Shape, stand_in: StandIn = "meta"
 ) -> dict[str, int]:
     """The same of a step that only pretends to."""
     model = make_model(config, recipe, "meta")
     tracker = StorageTracker(mask_is_full=recipe.padding == "none", experts=experts_of(model.config))
-    with prepare_device(model, recipe, stand_in or ("fake" if recipe.precision == "bf16-amp" else "meta")):
+    with prepare_device(model, recipe, stand_in):
         TracedStep(model, recipe, shape, tracker).run()
     return live_peaks(tracker)
 

@@ -18,7 +18,7 @@ from .polynomial import Shape
 from .recipe import Recipe
 from .versions import stack_versions
 
-_SCHEMA = "lplan.footprint/6"
+_SCHEMA = "lplan.footprint/7"
 _SHIPPED = ".json.gz"
 CACHE_VARIABLE = "LPLAN_CACHE"
 

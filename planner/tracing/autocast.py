@@ -1,29 +1,114 @@
-"""CUDA's autocast on CPU stand-ins: the same casts, and so the same copies, as on the device."""
+"""Autocast on tensors without storage: the same casts, and so the same copies, as on the device.
+
+torch has no autocast for meta tensors. All ops are given the dispatch key of the CPU's, and its kernels are replaced
+by those that cast what a device's autocast casts (ATen/autocast_mode.h for CUDA, autocast_mode.cpp for CPUs).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .overrides import overridden
+from .overrides import overridden, replaced
 
-_KEY = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
-_IN_FP32 = (
-    "exp", "expm1", "log", "log10", "log2", "log1p", "reciprocal", "rsqrt", "pow.Tensor_Scalar", "pow.Tensor_Tensor",
-    "softplus", "layer_norm", "rms_norm", "group_norm", "nll_loss", "nll_loss_nd", "logsumexp", "cumsum", "sum",
-    "sum.dim_IntList", "cumprod", "softmax.int", "log_softmax.int",
+_KEY = "AutocastCPU"
+_KEYS = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+_LOWER = (
+    "linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "addbmm", "linalg_vecdot", "prelu",
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_tbc", "_convolution.deprecated",
+    "scaled_dot_product_attention",
 )  # fmt: skip
-"""Of ATen/autocast_mode.h, AT_FORALL_FP32 and AT_FORALL_FP32_SET_OPT_DTYPE, what language models use: CUDA computes
-it in fp32, while the CPU's autocast leaves it as it comes."""
+"""In autocast's dtype on both devices."""
+_CUDA_LOWER = (*_LOWER, "_convolution", "convolution", "addmv", "mv", "addr", "einsum")
+_CUDA_FP32 = (
+    "exp", "expm1", "log", "log10", "log2", "log1p", "reciprocal", "rsqrt", "pow.Tensor_Scalar", "pow.Tensor_Tensor",
+    "pow.Scalar", "softplus", "layer_norm", "native_layer_norm", "rms_norm", "group_norm", "nll_loss", "kl_div",
+    "l1_loss", "smooth_l1_loss", "mse_loss", "binary_cross_entropy_with_logits", "logsumexp", "cdist", "prod",
+    "prod.dim_int", "cumsum", "cumprod", "sum", "sum.dim_IntList", "softmax.int", "log_softmax.int",
+    "linalg_vector_norm",
+)  # fmt: skip
+_CUDA_WIDEST = ("addcdiv", "addcmul", "dot", "index_put", "scatter_add")
+_CPU_LOWER = (*_LOWER, "conv1d.padding", "conv2d.padding", "conv3d.padding", "_addmm_activation")
+_CPU_FP32 = (
+    "cross_entropy_loss", "nll_loss", "kl_div", "l1_loss", "smooth_l1_loss", "mse_loss",
+    "binary_cross_entropy_with_logits", "prod", "prod.dim_int", "cdist", "polar", "view_as_complex",
+)  # fmt: skip
+_CPU_WIDEST = ("stack", "cat", "index_copy")
 
 
-def cuda_autocast() -> AbstractContextManager[None]:
-    """A context in which the CPU's autocast casts as CUDA's does."""
-    return overridden("AutocastCPU", {name: _in_fp32(_overload(name)) for name in _IN_FP32})
+@dataclass(slots=True)
+class _Casts:
+    """Casts to autocast's dtype. Those of trainable leaves are kept until autocast is left (autocast_mode.cpp,
+    `cached_cast`)."""
+
+    kept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def lower(self, tensor: Tensor) -> Tensor:
+        """As autocast computes products."""
+        dtype = torch.get_autocast_dtype("cpu")
+        if tensor.dtype == dtype or tensor.dtype == torch.float64:
+            return tensor
+        leaf = (
+            tensor.dtype == torch.float32
+            and tensor.requires_grad
+            and tensor.is_leaf
+            and not tensor._is_view()
+        )
+        if not leaf or not torch.is_autocast_cache_enabled():
+            return tensor.to(dtype)
+        if id(tensor) not in self.kept:
+            self.kept[id(tensor)] = (tensor, tensor.to(dtype))
+        return self.kept[id(tensor)][1]
+
+
+def autocast_of_cpu(device: str) -> AbstractContextManager[None]:
+    """A context in which a CPU's autocast computes in fp32 what the autocast of a device, "cpu" or "cuda", does."""
+    return overridden(_KEY, {name: _cast(_overload(name), _wide) for name in _CUDA_FP32 if device == "cuda"})
+
+
+@contextmanager
+def autocast_of_meta(device: str) -> Iterator[None]:
+    """A context in which `torch.autocast("cpu")` casts meta tensors as the autocast of a device, "cpu" or "cuda", does.
+
+    An op of which that is not known raises NotImplementedError.
+    """
+    casts = _Casts()
+    with (
+        overridden(_KEY, {**_refusals(), **_kernels(device, casts)}),
+        replaced(torch, "clear_autocast_cache", casts.kept.clear),
+        _asked_of_meta(),
+        torch._C._IncludeDispatchKeyGuard(torch._C.DispatchKey.AutocastCPU),
+    ):
+        yield
+
+
+def as_product(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function that autocast casts as a whole, like a matrix product: what it runs inside is not cast again."""
+    cast = _cast(function, lambda tensor: tensor.to(torch.get_autocast_dtype("cpu")))
+
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        return (cast if torch.is_autocast_enabled("cpu") else function)(*args, **kwargs)
+
+    return run
+
+
+def _kernels(device: str, casts: _Casts) -> Mapping[str, Callable[..., Any]]:
+    lower, wide, widest = (
+        (_CUDA_LOWER, _CUDA_FP32, _CUDA_WIDEST) if device == "cuda" else (_CPU_LOWER, _CPU_FP32, _CPU_WIDEST)
+    )
+    passed = () if device == "cpu" else (*_CPU_FP32, *_CPU_WIDEST)
+    return {
+        **{name: _cast(_overload(name), lambda tensor: tensor) for name in passed},
+        **{name: _cast(_overload(name), casts.lower) for name in lower},
+        **{name: _cast(_overload(name), _wide) for name in wide},
+        **{name: _widest(_overload(name)) for name in widest},
+    }
 
 
 def _overload(name: str) -> Any:
@@ -31,15 +116,73 @@ def _overload(name: str) -> Any:
     return getattr(getattr(torch.ops.aten, packet), overload or "default")
 
 
-def _in_fp32(op: Any) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with torch._C._ExcludeDispatchKeyGuard(_KEY):
-            return op(*(_wide(arg) for arg in args), **kwargs)
+def _refusals() -> Mapping[str, Callable[..., Any]]:
+    """Of all that torch casts on a CPU."""
+    cast = torch._C._dispatch_get_registrations_for_dispatch_key(_KEY)
+    names = [name.removeprefix("aten::") for name in cast if name.startswith("aten::")]
+    return {name: _refused(name) for name in names}
+
+
+def _refused(name: str) -> Callable[..., Any]:
+    def run(*_args: Any, **_kwargs: Any) -> Any:
+        raise NotImplementedError(f"{name} under autocast")
 
     return run
 
 
-def _wide(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value.to(torch.float32)
-    return value
+def _cast(op: Any, convert: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch._C._ExcludeDispatchKeyGuard(_KEYS):
+            return op(
+                *_each(args, convert), **dict(zip(kwargs, _each(kwargs.values(), convert), strict=True))
+            )
+
+    return run
+
+
+def _widest(op: Any) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch._C._ExcludeDispatchKeyGuard(_KEYS):
+            found: list[Tensor] = []
+            _each(args, found.append)
+            wide = any(tensor.dtype == torch.float32 for tensor in found)
+            return op(*(_each(args, _wide) if wide else args), **kwargs)
+
+    return run
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float32) if tensor.dtype != torch.float64 else tensor
+
+
+def _each(values: Iterable[Any], convert: Callable[[Tensor], Any]) -> list[Any]:
+    """Values with all floating-point tensors converted, those of lists too."""
+    return [
+        _each(value, convert)
+        if isinstance(value, list | tuple)
+        else convert(value)
+        if isinstance(value, Tensor) and value.is_floating_point()
+        else value
+        for value in values
+    ]
+
+
+@contextmanager
+def _asked_of_meta() -> Iterator[None]:
+    """A context in which models' questions about a meta tensor's autocast are about the CPU's: torch has none for meta,
+    and transformers leaves it alone there (utils/generic.py, `maybe_autocast`)."""
+    from transformers.utils import generic
+
+    original = generic.maybe_autocast
+
+    def maybe(device_type: str, *args: Any, **kwargs: Any) -> Any:
+        return original("cpu" if device_type == "meta" else device_type, *args, **kwargs)
+
+    asking = [
+        module for module in list(sys.modules.values())
+        if getattr(module, "__dict__", {}).get(original.__name__) is original
+    ]  # fmt: skip
+    with ExitStack() as stack:
+        for module in asking:
+            stack.enter_context(replaced(module, original.__name__, maybe))
+        yield

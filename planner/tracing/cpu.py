@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
+from .autocast import as_product
 from .overrides import overridden
 
 
@@ -49,6 +50,7 @@ def grouped_mm(
     return left.new_empty([*groups, left.shape[-2], right.shape[-1]], dtype=out_dtype or left.dtype)
 
 
+@as_product
 def cpu_attention(
     query: Tensor,
     key: Tensor,

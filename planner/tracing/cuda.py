@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..recipe import Kernel
+from .autocast import as_product
 from .cpu import grouped_mm
 from .overrides import overridden
 
@@ -83,9 +84,6 @@ def cuda_attention(kernel: Kernel) -> Callable[..., Tensor]:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        if torch.is_autocast_enabled("cpu"):
-            half = torch.get_autocast_dtype("cpu")
-            query, key, value = query.to(half), key.to(half), value.to(half)
         if attn_mask is not None and attn_mask.dtype == torch.bool:
             attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(
                 attn_mask.logical_not(), float("-inf")
@@ -110,7 +108,7 @@ def cuda_attention(kernel: Kernel) -> Callable[..., Tensor]:
             query, key, value, attn_mask, True, dropout_p, is_causal, scale=scale
         )[0]
 
-    return attention
+    return as_product(attention)
 
 
 def scratch(func: Any, args: Sequence[Any]) -> list[tuple[tuple[int, ...], torch.dtype]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Literal
 
@@ -13,14 +13,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributions import Distribution
 
 from ..recipe import Recipe
-from .autocast import cuda_autocast
+from .autocast import autocast_of_cpu, autocast_of_meta
 from .cpu import cpu_attention, cpu_kernels
 from .cuda import cuda_attention, cuda_dropout, cuda_kernels, cuda_softmax
+from .overrides import replaced
 from .patches import patch_every_token
 
 StandIn = Literal["meta", "fake"]
 STAND_INS: tuple[StandIn, ...] = ("meta", "fake")
-"""Meta tensors are faster. Fake CPU tensors also run what asks for the device: autocast, ops without a meta kernel."""
+"""Meta tensors are faster. Fake CPU tensors also run what asks for the device, and ops without a meta kernel."""
 
 
 def on_device(name: str) -> AbstractContextManager[Any]:
@@ -36,14 +37,15 @@ def prepare_device(model: nn.Module, recipe: Recipe, stand_in: StandIn) -> Itera
     with ExitStack() as stack:
         stack.enter_context(_unvalidated())
         stack.enter_context(cuda_kernels() if on_cuda else cpu_kernels())
-        if on_cuda and recipe.autocast_dtype is not None:
-            stack.enter_context(cuda_autocast())
+        if recipe.autocast_dtype is not None:
+            autocast = autocast_of_meta if stand_in == "meta" else autocast_of_cpu
+            stack.enter_context(autocast(recipe.device))
         if on_cuda:
-            stack.enter_context(_replaced(F, "softmax", cuda_softmax(F.softmax)))
-            stack.enter_context(_replaced(F, "dropout", cuda_dropout(F.dropout)))
+            stack.enter_context(replaced(F, "softmax", cuda_softmax(F.softmax)))
+            stack.enter_context(replaced(F, "dropout", cuda_dropout(F.dropout)))
         if on_cuda or stand_in == "meta":
             attention = cuda_attention(recipe.kernel) if on_cuda else cpu_attention
-            stack.enter_context(_replaced(F, "scaled_dot_product_attention", attention))
+            stack.enter_context(replaced(F, "scaled_dot_product_attention", attention))
         if stand_in == "fake":
             mode = FakeTensorMode()
             _fake(model, mode)
@@ -87,17 +89,7 @@ def _read_as_real() -> AbstractContextManager[None]:
     `find_packed_sequence_indices`)."""
     from transformers.utils import import_utils
 
-    return _replaced(import_utils, "is_fake_tensor", lambda _tensor: False)
-
-
-@contextmanager
-def _replaced(module: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    original = getattr(module, name)
-    setattr(module, name, function)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)
+    return replaced(import_utils, "is_fake_tensor", lambda _tensor: False)
 
 
 def _fake(model: nn.Module, mode: FakeTensorMode) -> None:

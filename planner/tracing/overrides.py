@@ -1,4 +1,4 @@
-"""Ops of torch replaced for a while, under one of its dispatch keys."""
+"""Ops of torch, and functions of modules, replaced for a while."""
 
 from __future__ import annotations
 
@@ -22,3 +22,14 @@ def overridden(key: str, kernels: Mapping[str, Callable[..., Any]]) -> Iterator[
         yield
     finally:
         library._destroy()
+
+
+@contextmanager
+def replaced(module: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """A context in which a module's function is another."""
+    original = getattr(module, name)
+    setattr(module, name, function)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)

@@ -130,7 +130,7 @@ class _Tracer:
 
     def __init__(self, config: Any, recipe: Recipe, depth: Depth, stack: Stack) -> None:
         self.config, self.recipe, self.depth, self.stack = config, recipe, depth, stack
-        self.stand_ins = STAND_INS if recipe.autocast_dtype is None else STAND_INS[1:]
+        self.stand_ins = STAND_INS
 
     def for_lengths(self, lengths: Lengths) -> Traced:
         """A footprint for all shapes with these sequence lengths. Raises _ShapeDependentError where there is none."""

@@ -31,6 +31,8 @@ _MATMULS = {
 _THIN = 64
 """A product with a smaller side (an adapter's rank) is bound by the memory it reads, not by arithmetic."""
 _CHUNK_ROWS = MONOMIALS.index("K")
+_QUESTIONS = "prim"
+"""Namespace of what fake tensors are asked, and no device runs: where they are."""
 _RANDOM = ("aten::bernoulli_", "aten::native_dropout")
 
 
@@ -62,7 +64,7 @@ def work_of(func: Any, args: Sequence[Any], outputs: Sequence[Any]) -> Work | No
         return _attention(name, args)
     if name in _RANDOM:
         return Work("random", _name(args[0].dtype), (tuple(args[0].shape),))
-    if _is_view(func):
+    if _is_view(func) or func.namespace == _QUESTIONS:
         return None
     touched = _tensors((*args, *outputs))
     factors = tuple((t.element_size(), *t.shape) for t in touched if t.dim())

@@ -13,6 +13,7 @@ from lplan.planner.recipe import ALL_LINEAR, Recipe
 from lplan.planner.tracing import step
 
 SHAPE = Shape(batch=3, seq=48, supervised=100, chunk=32)
+MOSTLY_ATTENTION = Shape(batch=2, seq=400, supervised=100, chunk=32)
 BEYOND_THE_WINDOW = Shape(batch=2, seq=80, supervised=100, chunk=32)
 
 INDEX_BYTES = {"falcon": 32}
@@ -107,10 +108,18 @@ def test_sequences_longer_than_the_window(name: str, padding: Any) -> None:
     compare(name, Recipe(padding=padding, accumulation=1).graph(), BEYOND_THE_WINDOW)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_attention_under_autocast(attention: Any) -> None:
+    """GPT-2's attention drops out: products and softmax one by one, in fp32 within one op (attention.cpp)."""
+    recipe = Recipe(precision="bf16-amp", attention=attention, accumulation=1).graph()
+    compare("gpt2", recipe, MOSTLY_ATTENTION)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "bf16-amp"])
 @pytest.mark.parametrize("padding", ["padded", "none", "packed"])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral"])
-def test_both_stand_ins_show_the_same(name: str, padding: Any) -> None:
-    config, recipe = TINY_MODELS[name], Recipe(padding=padding, accumulation=1).graph()
+def test_both_stand_ins_show_the_same(name: str, padding: Any, precision: Any) -> None:
+    config, recipe = TINY_MODELS[name], Recipe(padding=padding, precision=precision, accumulation=1).graph()
     assert traced_peaks(config, recipe, SHAPE, "fake") == traced_peaks(config, recipe, SHAPE, "meta")
 
 
