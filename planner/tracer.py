@@ -167,7 +167,7 @@ class Footprints:
         if recipe.graph() in self._awaited:
             return
         if self._answers is None:
-            self._answers = _trace(self._model, self._requests(), self._store)
+            self._answers = _trace(self._model, self._requests(), self._store, more=True)
         self._awaited.add(recipe.graph())
         self._asked.append((recipe, shape))
 
@@ -190,9 +190,16 @@ class Footprints:
 
 
 def _trace(
-    model: ModelProfile, requests: Iterable[tuple[Recipe, Shape] | None], store: FootprintStore
+    model: ModelProfile,
+    requests: Iterable[tuple[Recipe, Shape] | None],
+    store: FootprintStore,
+    *,
+    more: bool = False,
 ) -> Iterator[tuple[tuple[Recipe, Shape], Footprint | LplanError]]:
-    """Answers in the order of the requests, which are drawn as processes are free for them; None: no more for now."""
+    """Answers in the order of the requests, which are drawn as processes are free for them; None: no more for now.
+
+    Where `more` are to be expected, processes for them are started at once.
+    """
     drawn, most = iter(requests), at_once()
     running: deque[tuple[tuple[Recipe, Shape], TracingProcess]] = deque()
     with processes() as some:
@@ -203,6 +210,8 @@ def _trace(
                     running[-1][1].ask(model, *request)
                 if not running:
                     return
+                if more:
+                    some.prepare(most - len(running))
                 answer = running[0][1].answer(store)
                 request, process = running.popleft()
                 some.give_back(process)

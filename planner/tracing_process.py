@@ -69,7 +69,8 @@ class TracingProcess:
             [sys.executable, "-m", "lplan.planner.tracing"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, text=True,
         )  # fmt: skip
-        self._busy = False
+        self._busy = True
+        """Importing, or tracing."""
 
     def close(self) -> None:
         """End it, whatever it does."""
@@ -147,6 +148,11 @@ class Processes:
     def take(self) -> TracingProcess:
         """One that does nothing."""
         return self._idle.pop() if self._idle else TracingProcess()
+
+    def prepare(self, count: int) -> None:
+        """Have so many that do nothing: who needs one later need not wait for its imports."""
+        while len(self._idle) < count:
+            self._idle.append(TracingProcess())
 
     def give_back(self, process: TracingProcess) -> None:
         """For the next who needs one."""

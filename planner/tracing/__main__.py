@@ -6,7 +6,6 @@ import json
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,9 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     answers = sys.stdout
     sys.stdout = sys.stderr
-    requests = map(json.loads, sys.stdin)
-    first = next(requests, None)
-    if first is None:
-        return
     _import_stack()
     _say(answers, {"baseline": _resident()})
-    for answer in _answers(chain([first], requests)):
+    for answer in _answers(map(json.loads, sys.stdin)):
         _say(answers, answer)
 
 

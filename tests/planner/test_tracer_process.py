@@ -147,6 +147,17 @@ def test_what_may_be_asked_for_next_is_traced_beside(
     assert [process.poll() is None for process in started] == [False, False]
 
 
+def test_a_search_has_both_processes_import_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[Any]
+) -> None:
+    monkeypatch.setenv("LPLAN_CACHE", str(tmp_path))
+    monkeypatch.setattr(tracer, "at_once", lambda: 2)
+    with tracer.Footprints(model()) as footprints:
+        assert isinstance(footprints.get(RECIPE, SHAPE), Footprint)
+        assert len(started) == 2
+    assert [process.poll() is None for process in started] == [False, False]
+
+
 @pytest.mark.parametrize(
     ("cores", "limits_gib", "processes"), [(8, [32, 16], 2), (8, [32, 1.5], 1), (1, [32], 1), (8, [0.5], 1)]
 )
