@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from .polynomial import Coefficients
 
@@ -21,6 +21,8 @@ Instance = tuple[int, int]
 """A storage's index in the trace and the copy of the repeated unit it belongs to (0 elsewhere)."""
 Entry = tuple[str, str, int, int, bool]
 """Phase, stage, a number for the instance, the storage's index, and whether it is born."""
+Place = tuple[int, int, int]
+"""Block, first or last copy, and event: what identifies an entry across extensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,6 @@ class Block:
     stage: str
     unit: int
     events: tuple[int, ...]
-
-
-class Happening(NamedTuple):
-    """One event of an extended stream. `place` identifies it across extensions: block, first or last copy, event."""
-
-    phase: str
-    stage: str
-    storage: Instance
-    born: bool
-    place: tuple[int, int, int] | None
 
 
 class NotPeriodicError(Exception):
@@ -101,37 +93,26 @@ class Stream:
             data["products"],
         )
 
-    def happenings(self, copies: int) -> Iterator[Happening]:
-        """Every birth and death with `copies` repeated units, in order."""
-        alive: set[Instance] = set()
-        for number, block, copy, end in self._visits(copies):
-            for place, event in enumerate(block.events):
-                born = event > 0
-                at = None if end is None else (number, end, place)
-                for instance in self._instances(event, block, copy, copies):
-                    if born == (instance in alive):
-                        continue
-                    (alive.add if born else alive.discard)(instance)
-                    yield Happening(block.phase, block.stage, instance, born, at)
-
     def schedule(self, copies: int) -> Sequence[Entry]:
-        """The happenings with `copies` repeated units as plain tuples, for those who run over them often."""
+        """The happenings with `copies` repeated units, for those who run over them often."""
         if copies not in self._schedules:
-            self._schedules[copies] = list(self._entries(copies))
+            self._schedules[copies] = [entry for entry, _ in self.happenings(copies)]
         return self._schedules[copies]
 
-    def _entries(self, copies: int) -> Iterator[Entry]:
+    def happenings(self, copies: int) -> Iterator[tuple[Entry, Place | None]]:
+        """Every birth and death with `copies` repeated units, in order; the places of first and last copies."""
         alive: set[int] = set()
-        for _, block, copy, _ in self._visits(copies):
+        for number, block, copy, end in self._visits(copies):
             phase, stage = block.phase, block.stage
-            for event in block.events:
+            for position, event in enumerate(block.events):
                 born = event > 0
+                place = None if end is None else (number, end, position)
                 for index, of in self._instances(event, block, copy, copies):
                     slot = index * copies + of
                     if born == (slot in alive):
                         continue
                     (alive.add if born else alive.discard)(slot)
-                    yield (phase, stage, slot, index, born)
+                    yield (phase, stage, slot, index, born), place
 
     def _visits(self, copies: int) -> Iterator[tuple[int, Block, int, int | None]]:
         """Blocks by number, each with the copy of its unit, backwards where layers are; first and last copies are
@@ -206,13 +187,10 @@ def check_extends(stream: Stream) -> None:
 
 
 def _left_alive(stream: Stream, copies: int) -> dict[Coefficients, int]:
-    alive: set[Instance] = set()
-    for happening in stream.happenings(copies):
-        (alive.add if happening.born else alive.discard)(happening.storage)
     counts: dict[Coefficients, int] = {}
-    for index, _ in alive:
+    for _, _, _, index, born in stream.schedule(copies):
         size = stream.storages[index].size
-        counts[size] = counts.get(size, 0) + 1
+        counts[size] = counts.get(size, 0) + (1 if born else -1)
     return counts
 
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from ..footprint import Instant, Linear
 from ..polynomial import MONOMIALS, ZERO
-from ..stream import Stream
+from ..stream import Place, Stream
 
-_Place = tuple[int, int, int]
 _Bytes = NDArray[np.int64]
 """Coefficients of MONOMIALS in the last dimension."""
 
@@ -22,7 +21,7 @@ class _Births:
     """Every birth that other depths have too, and what is alive at it: births x components x monomials."""
 
     phases: Sequence[str]
-    places: Sequence[_Place]
+    places: Sequence[Place]
     live: _Bytes
 
 
@@ -51,15 +50,20 @@ def _births(stream: Stream, components: Sequence[str], copies: int) -> _Births:
     number = {name: place for place, name in enumerate(components)}
     sizes = np.array([storage.size for storage in stream.storages], dtype=np.int64)
     owners = np.array([number.get(storage.component, -1) for storage in stream.storages])
-    happenings = [h for h in stream.happenings(copies) if owners[h.storage[0]] >= 0]
-    indices = np.array([h.storage[0] for h in happenings], dtype=np.int64)
-    signs = np.array([1 if h.born else -1 for h in happenings], dtype=np.int64)
+    owned = owners.tolist()
+    happenings = [(entry, place) for entry, place in stream.happenings(copies) if owned[entry[3]] >= 0]
+    indices = np.array([index for (_, _, _, index, _), _ in happenings], dtype=np.int64)
+    signs = np.array([1 if born else -1 for (*_, born), _ in happenings], dtype=np.int64)
     live = np.zeros((len(happenings), len(components), len(MONOMIALS)), dtype=np.int64)
     live[np.arange(len(happenings)), owners[indices]] = signs[:, None] * sizes[indices]
     np.cumsum(live, axis=0, out=live)
-    places = [(row, h.phase, h.place) for row, h in enumerate(happenings) if h.born and h.place is not None]
+    births = [
+        (row, phase, place)
+        for row, ((phase, *_, born), place) in enumerate(happenings)
+        if born and place is not None
+    ]
     return _Births(
-        [phase for _, phase, _ in places], [place for *_, place in places], live[[row for row, *_ in places]]
+        [phase for _, phase, _ in births], [place for *_, place in births], live[[row for row, *_ in births]]
     )
 
 

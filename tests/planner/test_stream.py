@@ -30,8 +30,8 @@ def stack(*, freed_by: str = "itself") -> Stream:
     storages = [storage(WEIGHT, "weights")] * 3 + [storage(KEPT)] * 3 + [storage(1, "logits and loss")]
     weights = [Block("weights", "weights", unit, (unit + 1,)) for unit in UNITS]
     forward = [Block("step", "forward", unit, (unit + 4,)) for unit in UNITS]
-    deaths = {"itself": (4, 5, 6), "the one before": (5, 6, 4), "the end": ()}[freed_by]
-    backward = [Block("step", "backward", unit, tuple(-n for n in deaths[unit : unit + 1])) for unit in UNITS]
+    freed = {"itself": (4, 5, 6), "the one before": (5, 6, 4), "the end": ()}[freed_by]
+    backward = [Block("step", "backward", unit, tuple(-n for n in freed[unit : unit + 1])) for unit in UNITS]
     end = Block("step", "after", OUTSIDE, (-4, -5, -6, -7) if freed_by == "the end" else (-7,))
     return Stream(
         storages, [*weights, *forward, Block("step", "head", OUTSIDE, (7,)), *reversed(backward), end]
@@ -41,11 +41,16 @@ def stack(*, freed_by: str = "itself") -> Stream:
 def live(stream: Stream, copies: int) -> list[int]:
     """Live bytes after every event."""
     total, course = 0, []
-    for happening in stream.happenings(copies):
-        size = stream.storages[happening.storage[0]].size[0]
-        total += size if happening.born else -size
+    for *_, index, born in stream.schedule(copies):
+        size = stream.storages[index].size[0]
+        total += size if born else -size
         course.append(total)
     return course
+
+
+def deaths(stream: Stream, copies: int) -> list[tuple[int, int]]:
+    """Storages and copies, in order."""
+    return [(index, slot % copies) for _, _, slot, index, born in stream.schedule(copies) if not born]
 
 
 @pytest.mark.parametrize("copies", [1, 2, 7])
@@ -59,13 +64,11 @@ def test_every_copy_does_what_the_traced_unit_did(copies: int) -> None:
 
 
 def test_backward_visits_the_copies_in_reverse() -> None:
-    deaths = [h.storage for h in stack().happenings(3) if not h.born]
-    assert deaths == [(5, 0), (4, 2), (4, 1), (4, 0), (3, 0), (6, 0)]
+    assert deaths(stack(), 3) == [(5, 0), (4, 2), (4, 1), (4, 0), (3, 0), (6, 0)]
 
 
 def test_what_dies_outside_the_layers_dies_for_every_copy() -> None:
-    deaths = [h.storage for h in stack(freed_by="the end").happenings(3) if not h.born]
-    assert deaths == [(3, 0), (4, 0), (4, 1), (4, 2), (5, 0), (6, 0)]
+    assert deaths(stack(freed_by="the end"), 3) == [(3, 0), (4, 0), (4, 1), (4, 2), (5, 0), (6, 0)]
     assert live(stack(freed_by="the end"), 3)[-1] == 5 * WEIGHT
 
 
@@ -73,8 +76,7 @@ def test_what_a_neighbour_frees_is_found_in_the_neighbour() -> None:
     """The first unit frees what the second keeps, the second what the third keeps: so does every copy."""
     stream = stack(freed_by="the one before")
     check_extends(stream)
-    deaths = [h.storage for h in stream.happenings(3) if not h.born]
-    assert deaths == [(3, 0), (5, 0), (4, 2), (4, 1), (4, 0), (6, 0)]
+    assert deaths(stream, 3) == [(3, 0), (5, 0), (4, 2), (4, 1), (4, 0), (6, 0)]
 
 
 @pytest.mark.parametrize("freed_by", ["itself", "the end"])
@@ -104,6 +106,6 @@ def test_a_neighbour_without_a_counterpart_does_not_extend() -> None:
 
 def test_places_name_the_first_and_the_last_copy_alone() -> None:
     """Between them nothing can peak: what grows from copy to copy grows to the end, what shrinks began highest."""
-    happenings = [h for h in stack().happenings(5) if h.born and h.storage[0] == 4]
-    assert [h.place is None for h in happenings] == [False, True, True, True, False]
-    assert happenings[0].place != happenings[-1].place
+    births = [place for (*_, index, born), place in stack().happenings(5) if born and index == 4]
+    assert [place is None for place in births] == [False, True, True, True, False]
+    assert births[0] != births[-1]
