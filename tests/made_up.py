@@ -161,7 +161,7 @@ def install(monkeypatch: pytest.MonkeyPatch, cache: Path) -> list[Recipe]:
     """From now on made-up footprints and rates are found, in a cache of their own; returns what is traced."""
     traced: list[Recipe] = []
 
-    def remember(model: ModelProfile, requests: Any, store: Any) -> Iterator[Any]:
+    def remember(model: ModelProfile, requests: Any, store: Any, **_: Any) -> Iterator[Any]:
         for answer in trace(model, requests, store):
             traced.append(answer[0][0])
             yield answer

@@ -41,7 +41,7 @@ BUDGETS = (190, 240, 300, 2000)
 def traced(tmp_path_factory):
     """Traces in this process, each graph once for all tests."""
 
-    def here(model, requests, store):
+    def here(model, requests, store, **_):
         for recipe, shape in requests:
             yield (recipe, shape), trace(dict(model.config), recipe.graph(), shape)
 
