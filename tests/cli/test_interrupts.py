@@ -15,7 +15,7 @@ import made_up
 from lplan.planner import rates, tracer
 from lplan.cli import main
 
-def slow(*_):
+def slow(*_, **__):
     pathlib.Path(sys.argv[0]).write_text("tracing")
     time.sleep(60)
     yield
