@@ -5,11 +5,10 @@ test.csv in FOLDER. lplan plans for the memory given and trains one pass over th
 train.csv is held out), or as many steps as the plan expects within the minutes. Then `lplan evaluate` scores the
 77 intents as answers to evenly spread messages of test.csv, before and after, and asks the general knowledge. At
 last TRL's defaults (fp32 on a CPU without bf16 instructions) take a few steps on the same dialogues, for their tokens
-a second and memory. The task's short
-template and defaults are those of trainer/data/banking77-intents.toml.
+a second and memory. The task's short template and defaults are those of trainer/data/banking77-intents.toml.
 
 Budget, CPU only: --minutes of training as planned, a tenth of that for the run's own evaluation, some 5 minutes for
-300 messages, and half a minute for TRL's steps.
+300 messages (13 in fp32 without bf16 instructions), and half a minute for TRL's steps.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ class _Casts:
 
 def autocast_of_cpu(device: str) -> AbstractContextManager[None]:
     """A context in which a CPU's autocast computes in fp32 what the autocast of a device, "cpu" or "cuda", does."""
-    return overridden(_KEY, {name: _cast(_overload(name), _wide) for name in _CUDA_FP32 if device == "cuda"})
+    names = _CUDA_FP32 if device == "cuda" else ()
+    return overridden(_KEY, {name: _cast(_overload(name), _wide) for name in names})
 
 
 @contextmanager
@@ -82,10 +83,39 @@ def autocast_of_meta(device: str) -> Iterator[None]:
     with (
         overridden(_KEY, {**_refusals(), **_kernels(device, casts)}),
         replaced(torch, "clear_autocast_cache", casts.kept.clear),
-        _asked_of_meta(),
         torch._C._IncludeDispatchKeyGuard(torch._C.DispatchKey.AutocastCPU),
     ):
         yield
+
+
+@contextmanager
+def asked_of_meta() -> Iterator[None]:
+    """A context in which what models ask and say of a meta tensor's autocast is about the CPU's: torch has none for
+    meta to turn off, and transformers leaves it alone there (utils/generic.py, `maybe_autocast`)."""
+    from transformers.utils import generic
+
+    maybe = generic.maybe_autocast
+    asking = [
+        module for module in list(sys.modules.values())
+        if getattr(module, "__dict__", {}).get(maybe.__name__) is maybe
+    ]  # fmt: skip
+    with ExitStack() as stack:
+        stack.enter_context(replaced(torch.autocast, "__init__", _of_cpu(torch.autocast.__init__, 1)))
+        for module in asking:
+            stack.enter_context(replaced(module, maybe.__name__, _of_cpu(maybe, 0)))
+        yield
+
+
+def _of_cpu(function: Callable[..., Any], place: int) -> Callable[..., Any]:
+    """A function that is told "cpu" for "meta", its argument `device_type` or the one at a place."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        told = ["cpu" if arg == "meta" and n == place else arg for n, arg in enumerate(args)]
+        if kwargs.get("device_type") == "meta":
+            kwargs["device_type"] = "cpu"
+        return function(*told, **kwargs)
+
+    return run
 
 
 def as_product(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -165,24 +195,3 @@ def _each(values: Iterable[Any], convert: Callable[[Tensor], Any]) -> list[Any]:
         else value
         for value in values
     ]
-
-
-@contextmanager
-def _asked_of_meta() -> Iterator[None]:
-    """A context in which models' questions about a meta tensor's autocast are about the CPU's: torch has none for meta,
-    and transformers leaves it alone there (utils/generic.py, `maybe_autocast`)."""
-    from transformers.utils import generic
-
-    original = generic.maybe_autocast
-
-    def maybe(device_type: str, *args: Any, **kwargs: Any) -> Any:
-        return original("cpu" if device_type == "meta" else device_type, *args, **kwargs)
-
-    asking = [
-        module for module in list(sys.modules.values())
-        if getattr(module, "__dict__", {}).get(original.__name__) is original
-    ]  # fmt: skip
-    with ExitStack() as stack:
-        for module in asking:
-            stack.enter_context(replaced(module, original.__name__, maybe))
-        yield

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributions import Distribution
 
 from ..recipe import Recipe
-from .autocast import autocast_of_cpu, autocast_of_meta
+from .autocast import asked_of_meta, autocast_of_cpu, autocast_of_meta
 from .cpu import cpu_attention, cpu_kernels
 from .cuda import cuda_attention, cuda_dropout, cuda_kernels, cuda_softmax
 from .overrides import replaced
@@ -52,7 +52,7 @@ def prepare_device(model: nn.Module, recipe: Recipe, stand_in: StandIn) -> Itera
             stack.enter_context(_read_as_real())
             stack.enter_context(mode)
         else:
-            stack.enter_context(_autocast_of_meta())
+            stack.enter_context(asked_of_meta())
             stack.enter_context(torch.device("meta"))
         yield
 
@@ -66,21 +66,6 @@ def _unvalidated() -> Iterator[None]:
         yield
     finally:
         Distribution.set_default_validate_args(validates)
-
-
-@contextmanager
-def _autocast_of_meta() -> Iterator[None]:
-    """A context in which models may say that autocast is off on their device: torch has none for meta to turn off."""
-    original = torch.autocast.__init__
-
-    def init(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
-        original(self, "cpu" if device_type == "meta" else device_type, *args, **kwargs)
-
-    torch.autocast.__init__ = init  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        torch.autocast.__init__ = original  # type: ignore[method-assign]
 
 
 def _read_as_real() -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""Ops of torch, and functions of modules, replaced for a while."""
+"""Ops of torch, and functions, replaced for a while."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def overridden(key: str, kernels: Mapping[str, Callable[..., Any]]) -> Iterator[
 
 
 @contextmanager
-def replaced(module: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """A context in which a module's function is another."""
-    original = getattr(module, name)
-    setattr(module, name, function)
+def replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """A context in which a module's or a class's function is another."""
+    original = getattr(owner, name)
+    setattr(owner, name, function)
     try:
         yield
     finally:
-        setattr(module, name, original)
+        setattr(owner, name, original)

@@ -137,12 +137,21 @@ def test_what_may_be_asked_for_next_is_traced_beside(
 ) -> None:
     monkeypatch.setenv("LPLAN_CACHE", str(tmp_path))
     monkeypatch.setattr(tracer, "at_once", lambda: 2)
+    asked: list[Recipe] = []
+    ask = tracing_process.TracingProcess.ask
+
+    def asking(process: Any, model: ModelProfile, recipe: Recipe, shape: Shape) -> None:
+        asked.append(recipe)
+        ask(process, model, recipe, shape)
+
+    monkeypatch.setattr(tracing_process.TracingProcess, "ask", asking)
     others = Recipe(accumulation=2, rank=4), Recipe(accumulation=2, checkpointing="full")
     with tracer.Footprints(model()) as footprints:
         assert isinstance(footprints.get(Recipe(accumulation=2), SHAPE, ahead=(others[0], SHAPE)), Footprint)
-        assert len(started) == 2
+        assert asked == [Recipe(accumulation=2), others[0]]
         assert isinstance(footprints.get(others[0], SHAPE, ahead=(others[1], SHAPE)), Footprint)
         assert footprints.traced == 2
+    assert len(started) == 2
     # what was still being traced is not waited for
     assert [process.poll() is None for process in started] == [False, False]
 

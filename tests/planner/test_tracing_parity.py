@@ -11,6 +11,9 @@ from tiny_models import TINY_MODELS, real_peaks, traced_peaks
 from lplan.planner.polynomial import Shape
 from lplan.planner.recipe import ALL_LINEAR, Recipe
 from lplan.planner.tracing import step
+from lplan.planner.tracing import trace as tracing
+from lplan.planner.tracing.autocast import autocast_of_meta
+from lplan.planner.tracing.device import STAND_INS
 
 SHAPE = Shape(batch=3, seq=48, supervised=100, chunk=32)
 MOSTLY_ATTENTION = Shape(batch=2, seq=400, supervised=100, chunk=32)
@@ -121,6 +124,29 @@ def test_attention_under_autocast(attention: Any) -> None:
 def test_both_stand_ins_show_the_same(name: str, padding: Any, precision: Any) -> None:
     config, recipe = TINY_MODELS[name], Recipe(padding=padding, precision=precision, accumulation=1).graph()
     assert traced_peaks(config, recipe, SHAPE, "fake") == traced_peaks(config, recipe, SHAPE, "meta")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "bf16-amp"])
+@pytest.mark.parametrize("name", ["llama", "mixtral"])
+def test_both_stand_ins_count_the_same_work(
+    name: str, precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fake tensors ask where they are by dispatched ops, which no device runs."""
+    recipe, work = Recipe(padding="none", precision=precision).graph(), []
+    for stand_in in STAND_INS:
+        monkeypatch.setattr(tracing, "STAND_INS", (stand_in,))
+        work.append(tracing.trace(TINY_MODELS[name], recipe, SHAPE).work)
+    assert work[0] == work[1]
+
+
+def test_what_autocast_does_with_an_op_is_known_or_refused() -> None:
+    """Fourier transforms are cast on a CPU, and no model is known to train with them: fake tensors have to show it."""
+    signal = torch.empty(8, 16, device="meta", dtype=torch.bfloat16)
+    with autocast_of_meta("cpu"), torch.autocast("cpu"):
+        assert (signal.float() @ signal.T.float()).dtype == torch.bfloat16
+        with pytest.raises(NotImplementedError, match="fft_rfft"):
+            torch.fft.rfft(signal)
+    assert (signal.float() @ signal.T.float()).dtype == torch.float32
 
 
 def test_the_cpus_kernels_are_gone_after_a_trace() -> None:
