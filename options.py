@@ -58,6 +58,7 @@ def _choice(flag: str, *values: str, text: str, multiple: bool = False) -> Calla
 
 
 _POSITIVE = click.IntRange(min=1)
+_COUNT = click.IntRange(min=0)
 MACHINE = _options(
     click.option("--hardware", metavar="NAME", help="A named machine; default: this one, as detected."),
     click.option("--ram", type=Size(), help="Memory the run may use, all of it: 8G = 8GiB, 8GB = 8 * 10**9."),
@@ -96,6 +97,8 @@ KNOBS = _options(
     _choice("--eval-logits", *get_args(EvalLogits), text="What evaluations keep for a metric. Default: none."),
     click.option("--eval-samples", type=_POSITIVE, help="Sequences of an evaluation that keeps logits."),
     click.option("--eval-accumulation-steps", type=_POSITIVE, help="Batches between moves to host memory."),
+    click.option("--tokenizing-workers", type=_COUNT, help="TRL's dataset_num_proc. Default: 0, as lplan's runs."),
+    click.option("--loader-workers", type=_COUNT, help="A DataLoader's. Default: 0, as lplan's runs."),
     _choice("--padding", "padded", "packed", "none", text="packed: in one row; none: equally long sequences."),
     _choice("--clipping", "on", "off", text="Of gradients, by their norm. Default: on."),
     _choice("--tf32", "on", "off", text="fp32 products by a GPU's TF32 cores. Default: off."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,11 @@ _STRETCHES = 160
     metavar="FILE",
     help="A configuration of Hugging Face's Trainer, TRL, axolotl or LLaMA-Factory; flags override it.",
 )
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="Of the data that is tokenized, all of the longest length. Default: 10000.",
+)
 @click.option("--explain", "explained", is_flag=True, help="What each knob would save or cost.")
 @click.option("--timeline", "drawn", is_flag=True, help="Memory over one step.")
 @MACHINE
@@ -40,6 +45,7 @@ def estimate(
     model: str | None,
     trust_remote_code: bool,
     from_file: Path | None,
+    samples: int | None,
     explained: bool,
     drawn: bool,
     as_json: bool,
@@ -48,9 +54,12 @@ def estimate(
     """Price a configuration, phase by phase. Nothing is downloaded but its config.json."""
     from ..planner.pricing import price
     from ..planner.setting import understand
+    from ..planner.tokenizing import supposed
 
     model, asked, reading = _with_file(model, asked, from_file)
     request, situation = understand(model, asked, trust_remote_code=trust_remote_code)
+    if samples is not None:
+        situation = replace(situation, texts=supposed(request.recipe.seq_len, samples))
     with patience("tracing the model") as progress:
         result, moments, toggles = price(request, situation), None, None
         if drawn or explained:

@@ -44,6 +44,7 @@ def wanted(
     data = None
     if asked["data"]:
         data = prepare_data(asked["data"], situation.model, task=asked["task"], max_length=asked["seq_len"])
+        situation = replace(situation, texts=data.texts)
     if for_run and request.recipe.init != "random":
         situation = replace(situation, model=with_weights(situation.model))
     return request, situation, data

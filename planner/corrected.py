@@ -215,7 +215,7 @@ def _task(plan: Plan, lengths: TokenLengths | None) -> Task:
     before = plan.estimate
     situation = Situation(
         model=before.model, hardware=before.hardware, budget=before.budget, baseline=baseline(),
-        versions=before.versions,
+        versions=before.versions, texts=before.texts,
     )  # fmt: skip
     return Task(
         situation=situation,

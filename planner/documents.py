@@ -19,6 +19,7 @@ from .estimate import ByteRange, CudaBytes, Estimate, HostBytes, PhaseEstimate
 from .events import Outcome, PhasePeak
 from .plan import Advice, DataReference, Decision, Plan, Rejected, Schedule, TimeEstimate
 from .recipe import Recipe
+from .texts import Texts
 
 ESTIMATE_SCHEMA = "lplan.estimate/1"
 PLAN_SCHEMA = "lplan.plan/1"
@@ -57,6 +58,7 @@ def estimate_document(estimate: Estimate) -> dict[str, Any]:
         "required_bytes": peak.required_bytes,
         "fits": estimate.fits,
         "chance": chance_to_fit(estimate),
+        "texts": None if estimate.texts is None else asdict(estimate.texts),
         "assumptions": list(estimate.assumptions),
         "not_modelled": list(estimate.not_modelled),
         "calibration": dict(estimate.offsets),
@@ -277,6 +279,7 @@ def _estimate(data: Mapping[str, Any], replay: Mapping[str, Any], recipe: Recipe
             _phase({name: value for name, value in phase.items() if name != "fits"})
             for phase in data.get("other_phases", ())
         ),
+        texts=Texts(**texts) if (texts := data.get("texts")) else None,
         assumptions=tuple(data["assumptions"]),
         not_modelled=tuple(data["not_modelled"]),
         offsets=dict(data.get("calibration", {})),

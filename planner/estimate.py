@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, replace
 from ..profiles.hardware import Budget, Hardware
 from ..profiles.model import ModelProfile
 from .recipe import Recipe
+from .texts import Texts
 
 STEPS = ("first step", "steady step")
 PHASES = ("import", "load", "wrap", *STEPS, "evaluation", "save")
 REHEARSAL = "rehearsal"
 """A phase of runs, not of plans: after wrapping, what REHEARSED will need is needed once, and undone."""
+TOKENIZING = "tokenizing"
+"""Before a run: its data is read and tokenized, by lplan in the launching process."""
 RESUME = "resume"
 """A phase of runs that are continued: before their first step the checkpoint is loaded."""
 REHEARSED = ("first step", "steady step", "evaluation", "save")
@@ -110,6 +113,8 @@ class Estimate:
     versions: Mapping[str, str]
     other_phases: tuple[PhaseEstimate, ...] = ()
     """What is no part of a plain run (planner.other_phases); `peak` and `fits` don't look at it."""
+    texts: Texts | None = None
+    """What is tokenized, where that is known."""
     offsets: Mapping[str, int] = field(default_factory=dict)
     """Bytes that a calibration on this machine's own runs added to each phase (planner.calibration)."""
 
@@ -119,8 +124,9 @@ class Estimate:
         return max(self.phases, key=lambda phase: phase.required_bytes)
 
     def holds(self, phase: PhaseEstimate) -> bool:
-        """Whether the high estimate of a phase stays within the budget."""
-        return phase.required_bytes <= self.budget.budget_bytes
+        """Whether the high estimate of a phase stays within the budget, and on a GPU within the host's memory too."""
+        on_host = phase.host.required_bytes if phase.host else 0
+        return phase.required_bytes <= self.budget.budget_bytes and on_host <= self.host_room_bytes
 
     @property
     def host_peak(self) -> PhaseEstimate | None:
@@ -136,7 +142,7 @@ class Estimate:
     @property
     def fits(self) -> bool:
         """Whether even the high estimate of every phase stays within the budget."""
-        return self.holds(self.peak)
+        return self.peak.required_bytes <= self.budget.budget_bytes
 
 
 def _on_host(phase: PhaseEstimate) -> int:

@@ -18,7 +18,9 @@ from .polynomial import Shape
 from .recipe import LOSS_CHUNK, Recipe
 from .residuals import residuals
 from .runtime import Baseline, growth
+from .texts import Texts
 from .tokens import round_up
+from .workers import loader_bytes
 
 TRACED_PHASES = (*STEPS, "evaluation")
 LOGITS = "logits and loss"
@@ -36,6 +38,8 @@ class Situation:
     versions: Mapping[str, str]
     offsets: Mapping[str, int] = field(default_factory=dict)
     """What this machine's own runs add to each phase."""
+    texts: Texts | None = None
+    """What will be tokenized, where that is known."""
 
 
 def shape_of(recipe: Recipe) -> Shape:
@@ -57,10 +61,14 @@ def _chunk(recipe: Recipe, tokens: int, supervised: int) -> int:
 
 
 def is_mapped(model: ModelProfile, recipe: Recipe) -> bool:
-    """Whether the weights stay pages of their file: safetensors, loaded in the dtype they have on disk."""
+    """Whether the weights stay pages of their file: they come from them, and are not trained."""
+    return recipe.adapts and from_pages(model, recipe)
+
+
+def from_pages(model: ModelProfile, recipe: Recipe) -> bool:
+    """Whether loading maps the weights' file: safetensors, in the dtype that it has."""
     return (
         recipe.init == "pretrained"
-        and recipe.adapts
         and model.weights.format == "safetensors"
         and model.weights.dtype == recipe.weights_dtype
     )
@@ -114,6 +122,7 @@ class _Phases:
         file_tensors, reclaimable = self._pages(name, live)
         runtime = baseline.anonymous_bytes + baseline.file_bytes + extra.anonymous_bytes + extra.file_bytes
         runtime += self.situation.offsets.get(name, 0)
+        runtime += loader_bytes(self.recipe, name, self._rewritten_bytes(live))
         parts = {**live, "runtime": runtime + reclaimable}
         held = self._slack(name, live)
         parts["allocator slack"] = held.expected_bytes
@@ -188,6 +197,13 @@ class _Phases:
         """File pages read while the weights are copied into another dtype; the kernel can drop them."""
         pretrained = self.recipe.init == "pretrained" and self.situation.model.weights.format != "none"
         return self.situation.model.weights.total_bytes if pretrained and not self.mapped else 0
+
+    def _rewritten_bytes(self, live: Mapping[str, int]) -> int:
+        """Memory of trained tensors that every optimizer step writes to. What is read from a file's pages isn't there
+        yet when the workers start."""
+        if self.recipe.adapts:
+            return live.get("adapters", 0)
+        return 0 if from_pages(self.situation.model, self.recipe) else live.get("weights", 0)
 
     def _slack(self, name: str, live: Mapping[str, int]) -> Slack:
         """What glibc's default allocator holds beyond live tensors."""
@@ -283,6 +299,10 @@ def _assumptions(recipe: Recipe, footprint: Footprint, situation: Situation) -> 
         lines.append(_PACKED)
     if recipe.eval_logits != "none":
         lines.append(_GATHERED.format(what=_WHAT[recipe.eval_logits], samples=recipe.eval_samples))
+    if recipe.loader_workers:
+        lines.append(f"{recipe.loader_workers} forks of the process make batches (a DataLoader's workers)")
+    if recipe.tokenizing_workers:
+        lines.append(f"{recipe.tokenizing_workers} forks of the process tokenize, beside the loaded model")
     if footprint.shape is not None:
         lines.append("the graph depends on the batch shape: traced at this one")
     if situation.offsets and recipe.device == "cpu":

@@ -22,6 +22,7 @@ from .merging import item_bytes
 from .polynomial import Shape
 from .recipe import Recipe
 from .runtime import Baseline, growth
+from .workers import loader_bytes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -59,6 +60,7 @@ class HostSide:
         driver = _data()["driver"]
         objects = growth(name, _ANY, self.footprint.layers, self.libraries)
         own = libraries + objects.anonymous_bytes + objects.file_bytes + self._copies(name)
+        own += loader_bytes(self.recipe, name, rewritten_bytes=0)
         return replace(
             tensors,
             process_bytes=own + driver["lazy_bytes"],

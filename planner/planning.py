@@ -80,6 +80,11 @@ def _require_planned(recipe: Recipe) -> None:
             "runs of lplan keep no logits of an evaluation: no plan is made for it",
             hint="leave out --eval-logits; `lplan estimate` prices it for other trainers",
         )
+    if workers := recipe.tokenizing_workers or recipe.loader_workers:
+        raise UsageError(
+            f"runs of lplan have no worker processes for their data, not {workers}: no plan is made with them",
+            hint="leave them out; `lplan estimate` prices them for other trainers",
+        )
     if recipe.is_packed:
         raise UsageError(
             f"runs of lplan train no {recipe.quantization.upper()} base: no plan is made for it",

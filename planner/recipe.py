@@ -69,6 +69,7 @@ _POSITIVE = (
     "rank", "alpha", "batch_size", "accumulation", "seq_len", "supervised_len", "threads",
     "pad_to_multiple_of", "length_buckets", "head_ratio", "eval_samples",
 )  # fmt: skip
+_NOT_NEGATIVE = ("eval_accumulation_steps", "tokenizing_workers", "loader_workers")
 ADAPTER_KNOBS = (
     "rank", "alpha", "dropout", "target_modules", "target_parameters", "modules_to_save", "trainable_tokens",
     "rank_pattern", "alpha_pattern", "rslora", "dora", "lora_bias", "bias",
@@ -164,6 +165,11 @@ class Recipe:
     """Sequences of such an evaluation, taken in micro batches."""
     eval_accumulation_steps: int = 0
     """Batches after which what is kept moves to host memory; 0: once, at the end."""
+    tokenizing_workers: int = 0
+    """Processes of `datasets` that tokenize beside the loaded model (TRL's `dataset_num_proc`); 0: as lplan does it,
+    in the launching process, before any model is loaded."""
+    loader_workers: int = 0
+    """Processes of a DataLoader that make batches (`dataloader_num_workers`)."""
     tf32: bool = False
     """fp32 products by TF32's tensor cores (torch's allow_tf32): faster, and no byte less."""
     allocator: Allocator = "pinned"
@@ -190,8 +196,9 @@ class Recipe:
         for word in self.offload:
             if word not in get_args(Offload):
                 raise UsageError(f"{word!r} cannot be offloaded", hint=f"of: {', '.join(get_args(Offload))}")
-        if self.eval_accumulation_steps < 0:
-            raise UsageError("eval_accumulation_steps cannot be negative")
+        for knob in _NOT_NEGATIVE:
+            if getattr(self, knob) < 0:
+                raise UsageError(f"{knob} cannot be negative")
         check_patterns(self)
         require_supported(self)
 
@@ -281,7 +288,7 @@ def _graph(recipe: Recipe) -> Recipe:
         clipping=recipe.clipping and recipe.loop == "trainer",
         alpha_pattern=(), rslora=False, trainable_tokens=tuple(range(len(recipe.trainable_tokens))),
         kbit_preparation=recipe.kbit_preparation or recipe.quantization == "none" or recipe.device == "cpu",
-        eval_samples=1, eval_accumulation_steps=0, tf32=False,
+        eval_samples=1, eval_accumulation_steps=0, tf32=False, tokenizing_workers=0, loader_workers=0,
     )  # fmt: skip
     if not recipe.adapts:
         common = replace(

@@ -51,12 +51,17 @@ def require_tokens(recipe: Recipe, config: Mapping[str, Any]) -> None:
     """Raises UsageError for trainable tokens beyond the vocabulary that a config.json tells."""
     if not recipe.adapts or not recipe.trainable_tokens:
         return
-    parts = (config, *(value for value in config.values() if isinstance(value, Mapping)))
-    rows = next((part["vocab_size"] for part in parts if isinstance(part.get("vocab_size"), int)), None)
+    rows = vocabulary_size(config)
     if rows is not None and (last := max(recipe.trainable_tokens)) >= rows:
         raise UsageError(
             f"there is no token {last} to train: the model has {rows:,}", hint=f"at most {rows - 1}"
         )
+
+
+def vocabulary_size(config: Mapping[str, Any]) -> int | None:
+    """Tokens that a config.json tells of, its text part's where it has one."""
+    parts = (config, *(value for value in config.values() if isinstance(value, Mapping)))
+    return next((part["vocab_size"] for part in parts if isinstance(part.get("vocab_size"), int)), None)
 
 
 _TOKENS = "ids and ranges, such as 5,9,128000-128010"

@@ -1,4 +1,4 @@
-"""Draws what comes besides a run: continuing it, merging its adapter; a line a phase, and whether it fits."""
+"""Draws what comes besides a run: tokenizing, continuing, merging its adapter; a line a phase, and whether it fits."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ def other_phases(estimate: Estimate) -> Iterator[RenderableType]:
         "expected": lambda phase: phase.peak.expected_bytes,
         "at most": lambda phase: phase.peak.high_bytes,
         "file-backed": lambda phase: phase.file_bytes,
+        "on the host, at most": _on_host,
     }
-    if not any(phase.file_bytes for phase in estimate.other_phases):
-        del values["file-backed"]
+    for head in ("file-backed", "on the host, at most"):
+        if not any(map(values[head], estimate.other_phases)):
+            del values[head]
     for head in values:
         table.add_column(Text(head), justify="right", no_wrap=True)
     table.add_column(Text(""), no_wrap=True)
@@ -36,7 +38,13 @@ def other_phases(estimate: Estimate) -> Iterator[RenderableType]:
             yield _miss(estimate, phase)
 
 
+def _on_host(phase: PhaseEstimate) -> int:
+    return phase.host.required_bytes if phase.host else 0
+
+
 def _miss(estimate: Estimate, phase: PhaseEstimate) -> Text:
-    need, budget = phase.required_bytes, estimate.budget.budget_bytes
-    text = f": up to {format_size(need)} {when(phase.name)}, {format_size(need - budget)} over the budget"
+    need, room, what = phase.required_bytes, estimate.budget.budget_bytes, "the budget"
+    if need <= room:
+        need, room, what = _on_host(phase), estimate.host_room_bytes, "the host's memory"
+    text = f": up to {format_size(need)} {when(phase.name)}, {format_size(need - room)} over {what}"
     return Text.assemble((phase.name, BAD), text)

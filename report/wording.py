@@ -23,7 +23,7 @@ _WHEN = {
     "steady step": "in a steady step",
     "evaluation": "during evaluation",
     "save": "while saving",
-    "data": "while reading the data",
+    "tokenizing": "while tokenizing the data",
     "resume": "while resuming",
     "merge in place": "while merging in place",
     "merge into a copy": "while merging into a copy",

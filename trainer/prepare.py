@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..planner.plan import DataReference
 from ..planner.request import context_length, require_context
+from ..planner.texts import Texts, tokens_together
 from ..planner.tokens import TokenLengths
 from ..profiles.errors import LplanError
 from ..profiles.model import ModelProfile
 from .data.encoding import EncodedSet, encode_all, token_lengths
-from .data.examples import Example
+from .data.examples import DataSet, Example
 from .data.readers import read_examples
 from .data.tasks import find_task
-from .data.tokenizer import ChatTokenizer, load_tokenizer, pad_token_id
+from .data.tokenizer import ChatTokenizer, LightTokenizer, load_tokenizer, pad_token_id
 
 HELD_OUT_SAMPLES = 64
 """At most so many samples are scored at the end of a run: an evaluation should not take longer than training."""
@@ -31,6 +34,7 @@ class Prepared:
     validation: EncodedSet
     pad_token_id: int
     lengths: TokenLengths
+    texts: Texts
     reference: DataReference
 
 
@@ -58,6 +62,7 @@ def prepare_data(
         validation=_held_out(held_out, tokenizer, lengths.longest),
         pad_token_id=pad_token_id(tokenizer),
         lengths=lengths,
+        texts=_texts(data, train, tokenizer),
         reference=DataReference(
             location=location
             if data.format in ("demo", "hub")
@@ -67,6 +72,24 @@ def prepare_data(
             samples=len(train),
             longest_tokens=lengths.longest,
         ),
+    )
+
+
+def _texts(data: DataSet, train: EncodedSet, tokenizer: ChatTokenizer) -> Texts:
+    task = find_task(data.task)
+    shared = {task.system_prompt, *task.responses.values()}
+    messages = text_bytes = 0
+    for example in chain(data.train, data.validation, data.test):
+        own = [message.content for message in example.messages if message.content not in shared]
+        messages += len(own)
+        text_bytes += sum(map(sys.getsizeof, own)) + (sys.getsizeof(example.label) if example.label else 0)
+    return Texts(
+        samples=data.samples,
+        messages=messages,
+        text_bytes=text_bytes,
+        tokens=len(train.ids),
+        together=tokens_together(len(data.train), train.read_tokens, train.read_characters),
+        own_code=not isinstance(tokenizer, LightTokenizer),
     )
 
 

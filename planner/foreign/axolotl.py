@@ -78,6 +78,7 @@ def read(values: Values) -> dict[str, Any]:
         **adapters,
         **_batch(values),
         **hf.evaluation(values),
+        **hf.workers(values, "dataset_num_proc", "dataset_processes"),
         **hf.schedule(values, epochs=values.number("num_epochs") or 1.0, scheduler="cosine"),
         "model": values.word("base_model"),
         "seq_len": values.whole("sequence_len") or 512,

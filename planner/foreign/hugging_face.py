@@ -60,7 +60,7 @@ HARMLESS_PREFIXES = (
 )  # fmt: skip
 FEATURES = frozenset(
     (
-        "auto_find_batch_size", "bf16_full_eval", "dataloader_num_workers", "deepspeed", "fp16_full_eval", "fsdp",
+        "auto_find_batch_size", "bf16_full_eval", "deepspeed", "fp16_full_eval", "fsdp",
         "label_smoothing_factor", "neftune_noise_alpha", "optim_args", "optim_target_modules", "parallelism_config",
         "torch_compile",
     )
@@ -128,6 +128,14 @@ def evaluation(values: Values) -> dict[str, Any]:
     if values.switch("prediction_loss_only") or values.switch("batch_eval_metrics"):
         found["eval_logits"] = "none"
     return found
+
+
+def workers(values: Values, *tokenizing: str) -> dict[str, int | None]:
+    """Processes that make batches, and those that tokenize, by the format's own names."""
+    return {
+        "loader_workers": values.whole("dataloader_num_workers", least=0),
+        "tokenizing_workers": values.whole(*tokenizing, least=0),
+    }
 
 
 def packing(attention: str | None, *, separated: bool = True) -> str:

@@ -77,6 +77,7 @@ def read(values: Values) -> dict[str, Any]:
         **adapters,
         **sizes,
         **hf.evaluation(values),
+        **hf.workers(values, "dataset_num_proc"),
         **hf.schedule(
             values, epochs=3.0, learning_rate=2e-5 if sft else 5e-5, warmup_steps=0, scheduler="linear"
         ),

@@ -195,9 +195,16 @@ def test_llama_factorys_own_example(read):
         "method": "lora", "rank": 8, "alpha": 16, "dropout": 0.0, "target_modules": "all-linear", "batch_size": 1,
         "effective_batch": 8, "seq_len": 2048, "checkpointing": "full", "optimizer": "adamw-fused",
         "precision": "bf16", "epochs": 3.0, "learning_rate": 1e-4, "scheduler": "cosine", "warmup_steps": 0,
+        "tokenizing_workers": 16, "loader_workers": 4,
     }  # fmt: skip
-    assert found.not_understood == {"dataloader_num_workers": ""}
+    assert not found.not_understood
     assert {"template", "dataset", "plot_loss", "ddp_timeout", "trust_remote_code"} <= set(found.ignored)
+
+
+@pytest.mark.parametrize("key", ["dataset_num_proc", "dataset_processes"])
+def test_axolotls_tokenizing_workers(read, key):
+    found = read({**AXOLOTL_LORA, key: 6, "dataloader_num_workers": 0})
+    assert (found.asked["tokenizing_workers"], found.asked["loader_workers"]) == (6, 0)
 
 
 def test_the_alignment_handbooks_recipe(read):
@@ -208,7 +215,7 @@ def test_the_alignment_handbooks_recipe(read):
         "alpha": 16, "dropout": 0.05, "target_modules": ALL_OF_MISTRAL, "batch_size": 4, "effective_batch": 8,
         "seq_len": 2048, "attention": "flash", "checkpointing": "full", "optimizer": "adamw-fused",
         "precision": "bf16-amp", "epochs": 1.0, "learning_rate": 2e-4, "scheduler": "cosine", "warmup_steps": 0,
-        "seed": 42,
+        "seed": 42, "tokenizing_workers": 12,
     }  # fmt: skip
     assert found.not_understood == {"per_device_eval_batch_size": "8"}
     assert {"dataset_mixture", "hub_model_id", "report_to", "save_strategy"} <= set(found.ignored)
@@ -403,7 +410,7 @@ def test_optimizers(read, name, optimizer):
         (TRAINER, {"attn_implementation": "flex_attention"}, "attention", {"attn_implementation": "flex_attention"}),
         (TRAINER, {"packing": False, "loss_type": "chunked_nll"}, "loss", {"loss_type": "chunked_nll"}),
         (TRAINER, {"deepspeed": {"zero": 3}}, None, {"deepspeed": ""}),
-        (TRAINER, {"dataloader_num_workers": 2}, None, {"dataloader_num_workers": ""}),
+        (TRAINER, {"torch_compile": True}, None, {"torch_compile": ""}),
         (TRAINER, {"use_qalora": True, "use_peft": True}, None, {"use_qalora": ""}),
         (TRAINER, {"something_new": 1}, None, {"something_new": ""}),
         (AXOLOTL_LORA, {"lora_target_modules": ["layers.[0-3].q_proj"]}, "target_modules", {"lora_target_modules": ""}),
@@ -473,6 +480,7 @@ TYPED = (
     "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "num_train_epochs",
     "max_steps", "learning_rate", "warmup_steps", "lr_scheduler_type", "weight_decay", "max_grad_norm", "seed", "optim",
     "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs", "eval_accumulation_steps",
+    "dataloader_num_workers",
 )  # fmt: skip
 SWITCHES = {
     "bf16", "fp16", "tf32", "use_liger_kernel", "activation_checkpointing", "gradient_checkpointing",

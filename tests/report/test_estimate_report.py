@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from lplan.planner.estimate import ByteRange
+from lplan.planner.estimate import ByteRange, HostBytes, PhaseEstimate
 from lplan.planner.recipe import ALL_LINEAR, Recipe
 from lplan.profiles.units import GIB, MIB
 from lplan.report.estimate import estimate_view, verdict
@@ -269,6 +269,21 @@ def test_sparkline(values, width, text):
 def test_golden_estimate_with_what_comes_besides(golden, render, width):
     wrap = next(phase for phase in TINYLLAMA_8G.phases if phase.name == "wrap")
     large = next(phase for phase in TOO_LARGE.phases if phase.name == "steady step")
-    others = (replace(wrap, name="resume"), replace(large, name="merge in place"))
+    others = (
+        replace(wrap, name="tokenizing"),
+        replace(wrap, name="resume"),
+        replace(large, name="merge in place"),
+    )
     estimate = replace(TINYLLAMA_8G, other_phases=others)
     golden(f"estimate_besides_{width}", render(estimate_view(estimate), width=width))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_golden_estimate_with_what_a_gpus_host_does_besides(golden, render, width):
+    wrap = next(phase for phase in TINYLLAMA_8G.phases if phase.name == "wrap")
+    host = HostBytes(pinned_bytes=0, pageable_bytes=0, process_bytes=20 * GIB, process_high_bytes=24 * GIB)
+    nothing = ByteRange(low_bytes=0, expected_bytes=0, high_bytes=0)
+    tokenizing = PhaseEstimate(name="tokenizing", peak=nothing, components={}, host=host)
+    resume = replace(wrap, name="resume", anonymous_bytes=0, file_bytes=0, reclaimable_bytes=0)
+    estimate = replace(TINYLLAMA_8G, other_phases=(tokenizing, resume))
+    golden(f"estimate_besides_on_a_host_{width}", render(estimate_view(estimate), width=width))

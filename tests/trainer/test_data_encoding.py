@@ -326,6 +326,13 @@ def test_a_set_equals_its_examples_one_by_one(tokenizer_with):
     assert encoded.truncated == sum(e.truncated for e in alone) > 0
 
 
+def test_what_was_read_is_counted_before_anything_is_cut(tokenizer_with):
+    tokenizer = tokenizer_with(CHATML)
+    short, whole = (encode_all([ONE, LONG, TWO], tokenizer, max_length=n) for n in (60, None))
+    assert short.read_tokens == whole.read_tokens == len(whole.ids) > len(short.ids)
+    assert short.read_characters == whole.read_characters > whole.read_tokens
+
+
 def test_lengths_count_every_token_and_every_label(tokenizer_with):
     tokenizer = tokenizer_with(CHATML)
     encoded = encode_all([ONE, LONG, TWO], tokenizer, max_length=60)

@@ -148,6 +148,18 @@ def test_a_line_of_100k_words_is_read(tmp_path, name, write):
     assert contents(read_examples(str(path), task=None).train[0])[0] == text
 
 
+def test_every_message_of_a_role_shares_its_word(tmp_path):
+    """A word of its own for each would take 55 bytes a message."""
+    (tmp_path / "d.jsonl").write_text(
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n' * 2
+    )
+    one, other = read_examples(str(tmp_path / "d.jsonl"), task=None).train[0].messages[:2]
+    roles = {
+        id(m.role) for e in read_examples(str(tmp_path / "d.jsonl"), task=None).train for m in e.messages
+    }
+    assert roles == {id(one.role), id(other.role)}
+
+
 def broken(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ...planner.texts import CHARACTERS, TOGETHER
 from ...planner.tokens import TokenLengths
 from ...profiles.errors import LplanError
 from .dialogue import Dialogue, Renderer, Span, Template
@@ -16,11 +17,6 @@ from .tokenizer import ChatTokenizer
 
 IGNORED = -100
 """The label of a token without loss."""
-
-_TOGETHER = 512
-"""Examples that are tokenised together, if they are short."""
-_CHARACTERS = 2**20
-"""Of text that is tokenised together: a token takes some 250 bytes until its example is encoded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +46,9 @@ class EncodedSet(Sequence[Encoded]):
     """Sequences that were cut to the length asked for."""
     dropped: int
     """Examples left out because cutting them left nothing to learn."""
+    read_tokens: int = 0
+    """Of all examples, before anything was cut."""
+    read_characters: int = 0
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -86,8 +85,10 @@ def encode_all(
 ) -> EncodedSet:
     """`encode` for many. Raises LplanError when no example has anything left to learn."""
     ids, marks, offsets = array("i"), bytearray(), array("q", [0])
-    truncated = dropped = 0
+    truncated = dropped = tokens = characters = 0
     for draft in drafts(examples, tokenizer, Renderer(tokenizer, template)):
+        tokens += len(draft.ids)
+        characters += len(draft.dialogue.text)
         one = draft.cut_to(max_length)
         if not one.supervised:
             dropped += 1
@@ -101,7 +102,15 @@ def encode_all(
             "no token carries loss: every label is masked",
             hint=f"the sequence length {max_length} leaves no room for the answers; allow more",
         )
-    return EncodedSet(ids=ids, marks=marks, offsets=offsets, truncated=truncated, dropped=dropped)
+    return EncodedSet(
+        ids=ids,
+        marks=marks,
+        offsets=offsets,
+        truncated=truncated,
+        dropped=dropped,
+        read_tokens=tokens,
+        read_characters=characters,
+    )
 
 
 def token_lengths(encoded: EncodedSet) -> TokenLengths:
@@ -129,7 +138,7 @@ def _portions(dialogues: Iterable[Dialogue]) -> Iterator[list[Dialogue]]:
     for dialogue in dialogues:
         portion.append(dialogue)
         characters += len(dialogue.text)
-        if len(portion) == _TOGETHER or characters >= _CHARACTERS:
+        if len(portion) == TOGETHER or characters >= CHARACTERS:
             yield portion
             portion, characters = [], 0
     if portion:

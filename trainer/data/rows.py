@@ -97,9 +97,11 @@ _MESSAGES_HINT = 'write [{"role": "user", "content": "..."}, {"role": "assistant
 def _message(turn: object, where: str) -> Message:
     if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
         raise LplanError(f"{where}: a message lacks role or content", hint=_MESSAGES_HINT)
-    role = turn["role"]
-    if role not in get_args(Role):
-        raise LplanError(f"{where}: unknown role {role!r}", hint=f"roles are {', '.join(get_args(Role))}")
+    role = next((known for known in get_args(Role) if known == turn["role"]), None)
+    if role is None:
+        raise LplanError(
+            f"{where}: unknown role {turn['role']!r}", hint=f"roles are {', '.join(get_args(Role))}"
+        )
     return Message(role=role, content=_text(turn, "content", where))
 
 
