@@ -1,7 +1,8 @@
 """How long an estimate takes, beside `accelerate estimate-memory` for the same model, as whole processes.
 
 `python -m benchmarks.speed`. The runs alternate; medians of wall-clock and of CPU seconds. accelerate asks a hub for
-a model's configuration; here it asks one on this machine, which has the same config.json.
+a model's configuration; here it asks one on this machine, which has the same config.json. Bytecode is kept from a first
+round that doesn't count, as it is where a package was installed.
 """
 
 from __future__ import annotations
@@ -46,17 +47,19 @@ def timed(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def commands(hub: str, cold: Path, warm: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
+def commands(hub: str, cold: Path, warm: Path, bytecode: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
     """What is compared: name, command, environment."""
     estimate = [sys.executable, "-m", "lplan", "estimate", "--model", "tinyllama", "--ram", "8G"]
+    surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    surroundings["PYTHONPYCACHEPREFIX"] = str(bytecode)
     imports = "import torch; from transformers import AutoModelForCausalLM, Trainer; from peft import get_peft_model"
     return {
-        "lplan estimate, cached": (estimate, {**os.environ, "LPLAN_CACHE": str(warm)}),
-        "lplan estimate, first": (estimate, {**os.environ, "LPLAN_CACHE": str(cold)}),
-        "the imports alone": ([sys.executable, "-c", imports], dict(os.environ)),
+        "lplan estimate, cached": (estimate, {**surroundings, "LPLAN_CACHE": str(warm)}),
+        "lplan estimate, first": (estimate, {**surroundings, "LPLAN_CACHE": str(cold)}),
+        "the imports alone": ([sys.executable, "-c", imports], surroundings),
         "accelerate estimate-memory": (
             [sys.executable, "-c", _ACCELERATE, _MODEL],
-            {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(cold), "HF_HUB_OFFLINE": "0"},
+            {**surroundings, "HF_ENDPOINT": hub, "HF_HOME": str(cold), "HF_HUB_OFFLINE": "0"},
         ),
     }
 
@@ -68,7 +71,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, local_hub(_MODEL, find_model("tinyllama").config) as hub:
         root = Path(name)
         for number in range(ROUNDS + 1):
-            for what, command in commands(hub, root / f"cold{number}", root / "warm").items():
+            places = root / f"cold{number}", root / "warm", root / "bytecode"
+            for what, command in commands(hub, *places).items():
                 result = timed(*command)
                 if number:
                     rows.setdefault(what, []).append(result)

@@ -11,7 +11,6 @@ from pathlib import Path
 from .catalogue import catalogue, in_catalogue
 from .checkpoint import stored_weights
 from .errors import LplanError, UsageError
-from .gguf_config import gguf_profile
 from .hub import cached_snapshot, hub_profile, hub_url
 from .model import ModelProfile
 from .model_config import check_config, read_config
@@ -98,6 +97,8 @@ def _local_profile(path: Path, *, trust_remote_code: bool) -> ModelProfile:
     files = _gguf_files(path)
     if len(files) > 1:
         raise UsageError(f"{path} holds {len(files)} GGUF files", hint=f"name one of them: {files[0]}")
+    from .gguf_config import gguf_profile
+
     return gguf_profile(files[0])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,8 @@ def computes_bf16(gpu: Gpu) -> bool:
 
 def find_gpus() -> GpuSearch:
     """The GPUs visible to this process. No driver, no library, no GPU: none, with the reason."""
+    if "pynvml" not in sys.modules and not _has_driver():
+        return GpuSearch(gpus=(), reason="no NVIDIA driver (NVML Shared Library Not Found)")
     try:
         import pynvml
     except ImportError:
@@ -56,6 +59,20 @@ def find_gpus() -> GpuSearch:
     if not found:
         return GpuSearch(gpus=(), reason="the NVIDIA driver reports no GPU")
     return _visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def _has_driver() -> bool:
+    """Whether the library is there that pynvml loads: where it is not, the package need not be imported, which takes
+    longer than all else that is asked of a machine."""
+    if sys.platform != "linux":
+        return True
+    import ctypes
+
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _visible(found: list[_Found], wanted: str | None) -> GpuSearch:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from ..planner.evaluation import Share
 from ..planner.recipe import Recipe
 from ..planner.selectors import targets, trained_besides
 from ..profiles.units import gib
 from .style import MUTED, NOTHING, SEPARATOR, STRONG
+
+if TYPE_CHECKING:
+    from ..planner.evaluation import Share
 
 _WHEN = {
     "import": "while importing the libraries",

@@ -7,7 +7,8 @@ import sys
 import pytest
 from fake_nvml import A100, T4, FakeNvml
 
-from lplan.profiles.gpu import computes_bf16, find_gpus
+from lplan.profiles import gpu
+from lplan.profiles.gpu import GpuSearch, computes_bf16, find_gpus
 from lplan.profiles.hardware import Gpu
 from lplan.profiles.machine import this_machine
 from lplan.profiles.units import GIB, MIB
@@ -37,6 +38,17 @@ def test_t4_offers_what_torch_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.gpus == (expected,)
     assert found.reason is None
     assert nvml.open == 0
+
+
+def test_without_a_driver_s_library_its_package_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NotToBeImported:
+        def find_spec(self, name: str, *_: object) -> None:
+            assert name != "pynvml"
+
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    monkeypatch.setattr(gpu, "_has_driver", lambda: False)
+    monkeypatch.setattr(sys, "meta_path", [NotToBeImported(), *sys.meta_path])
+    assert find_gpus() == GpuSearch(gpus=(), reason="no NVIDIA driver (NVML Shared Library Not Found)")
 
 
 def test_old_driver_without_version_2_gives_its_total(monkeypatch: pytest.MonkeyPatch) -> None:
