@@ -12,7 +12,7 @@ from dataclasses import replace
 from .cuda import context_bytes, workspace_bytes
 from .estimating import TRACED_PHASES, Situation
 from .footprint import Footprint, Instant, Linear
-from .polynomial import MONOMIALS, ZERO, Coefficients, function, minus, plus, term
+from .polynomial import MONOMIALS, ZERO, Coefficients, largest, minus, plus, term
 from .recipe import Recipe
 from .residuals import residuals
 from .runtime import Spread, growth
@@ -34,21 +34,12 @@ class LeastBytes:
         for phase in TRACED_PHASES:
             around = term("1", beside(phase, recipe, footprint, situation))
             found += [plus(live, around) for live in _totals(footprint, phase)]
-        first, *others = _largest(found)
-        self._first: Callable[[Sequence[float]], float] = function(first)
-        self._others = [function(one) for one in others]
+        self._live = largest(_undominated(found))
         self._required = _required(recipe, situation)
-
-    def live_bytes(self, values: Sequence[float]) -> int:
-        """Expected bytes, at least."""
-        most = self._first(values)
-        for live in self._others:
-            most = max(most, live(values))
-        return int(most)
 
     def at(self, values: Sequence[float]) -> int:
         """Required bytes, at least."""
-        return self._required(self.live_bytes(values))
+        return self._required(int(self._live(values)))
 
 
 def _totals(footprint: Footprint, phase: str) -> list[Coefficients]:
@@ -89,7 +80,7 @@ def _exceeds(one: Coefficients, other: Coefficients) -> bool:
     return all(value >= 0 for value in left.values())
 
 
-def _largest(found: Sequence[Coefficients]) -> list[Coefficients]:
+def _undominated(found: Sequence[Coefficients]) -> list[Coefficients]:
     """Those that no other one exceeds."""
     kept: list[Coefficients] = []
     for one in found:
@@ -113,8 +104,7 @@ def _beside_cuda(phase: str, recipe: Recipe, footprint: Footprint, situation: Si
 def _required(recipe: Recipe, situation: Situation) -> Callable[[int], int]:
     """From expected to required bytes: the range on top, on a GPU bent to the budget where it fits."""
     if recipe.device == "cpu":
-        usual = residuals(recipe, None).spread()
-        return lambda expected: usual.around(expected)[1]
+        return residuals(recipe, None).spread().high
     return _bent(residuals(recipe, situation.hardware.gpus[0]).spread(), situation.budget.budget_bytes)
 
 
@@ -122,7 +112,7 @@ def _bent(margin: Spread, budget_bytes: int) -> Callable[[int], int]:
     cautious = margin.within(budget_bytes)
 
     def required(expected: int) -> int:
-        high = margin.around(expected)[1]
+        high = margin.high(expected)
         return max(expected, min(high, budget_bytes)) if expected <= cautious else high
 
     return required

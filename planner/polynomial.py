@@ -44,11 +44,30 @@ def evaluate(coefficients: Sequence[int], values: Sequence[int]) -> int:
 
 def function(coefficients: Sequence[float]) -> Callable[[Sequence[float]], float]:
     """The polynomial as a function of MONOMIALS' values, for loops that evaluate it often."""
+    terms = [(place, coefficient) for place, coefficient in enumerate(coefficients) if coefficient]
+    if not any(place for place, _ in terms):
+        return lambda _: coefficients[0]
+    if len(terms) == 1:
+        ((place, coefficient),) = terms
+        return lambda values: coefficient * values[place]
     c0, c1, c2, c3, c4, c5, c6, c7 = coefficients
 
     def at(values: Sequence[float]) -> float:
         _, s, s2, b, bs, bs2, n, k = values
         return c0 + c1 * s + c2 * s2 + c3 * b + c4 * bs + c5 * bs2 + c6 * n + c7 * k
+
+    return at
+
+
+def largest(polynomials: Sequence[Sequence[float]]) -> Callable[[Sequence[float]], float]:
+    """The highest value of several polynomials, as a function of MONOMIALS' values."""
+
+    def at(values: Sequence[float]) -> float:
+        _, s, s2, b, bs, bs2, n, k = values
+        return max([
+            c0 + c1 * s + c2 * s2 + c3 * b + c4 * bs + c5 * bs2 + c6 * n + c7 * k
+            for c0, c1, c2, c3, c4, c5, c6, c7 in polynomials
+        ])  # fmt: skip
 
     return at
 

@@ -55,8 +55,11 @@ class Spread:
     def around(self, expected_bytes: int) -> tuple[int, int]:
         """(low, high) of an expected peak."""
         low = max(int(expected_bytes * self.below), self.least_bytes)
-        high = max(int(expected_bytes * self.above), self.least_bytes)
-        return max(0, expected_bytes - low), expected_bytes + high
+        return max(0, expected_bytes - low), self.high(expected_bytes)
+
+    def high(self, expected_bytes: int) -> int:
+        """The upper end."""
+        return expected_bytes + max(int(expected_bytes * self.above), self.least_bytes)
 
     def within(self, budget_bytes: int) -> int:
         """The highest expected peak whose range ends within a budget."""

@@ -35,6 +35,9 @@ def _values(batch: Sequence[tuple[int, int]], recipe: Recipe) -> Sequence[int]:
     return Shape(batch=rows, seq=seq, supervised=supervised, chunk=min(LOSS_CHUNK, supervised)).values()
 
 
+_Seconds = Callable[[Sequence[float]], float]
+
+
 class StepClock:
     """Seconds of a graph's steps at given rates; what does not depend on the shape is worked out once.
 
@@ -43,49 +46,55 @@ class StepClock:
 
     def __init__(self, footprint: Footprint, rates: Rates, width: int, loss: Loss) -> None:
         head_rows = _CHUNK_ROWS if loss == "chunked" else _HEAD_ROWS
-        self._micro = _Part(footprint, "micro", rates, width, head_rows)
-        self._optimizer = _Part(footprint, "optimizer", rates, width, head_rows)
+        self._micro = _part(footprint, "micro", rates, width, head_rows)
+        self._optimizer = _part(footprint, "optimizer", rates, width, head_rows)
 
     def step_s(self, values: Sequence[float], accumulation: int) -> float:
         """Seconds of an optimizer step over `accumulation` micro batches; `values` by `mean_shape_values`."""
-        return accumulation * self._micro.seconds(values) + self._optimizer.seconds(values)
+        return accumulation * self._micro(values) + self._optimizer(values)
 
 
-class _Part:
+def _part(footprint: Footprint, owner: str, rates: Rates, width: int, head_rows: int) -> _Seconds:
     """The work of a micro batch, or of the optimizer: a sum at constant rates, and products whose rate bends.
 
     A GPU computes while the next ops are issued: what takes longer counts, as little waits for its results (PyTorch,
     CUDA semantics, asynchronous execution). What grows with the supervised tokens are the output head's products over
     those alone: one product with all their rows, or (`head_rows`) one a chunk, which waits for the weights each time.
     """
+    constant, issued = [0.0] * len(ZERO), [0.0] * len(ZERO)
+    bent: list[tuple[_Seconds, Callable[[float], float], int]] = []
+    for name, work in footprint.work.items():
+        whose, kind, *dtype = name.split()
+        if whose != owner:
+            continue
+        amount = work.whole(footprint.extra_units)
+        if kind in ("matmul", "attention"):
+            rate, head = _rate(rates, kind, dtype[0], width), term("N", amount[_HEAD_ROWS])
+            bent += [
+                (function(part), rate, rows)
+                for part, rows in ((minus(amount, head), _ROWS), (head, head_rows))
+                if any(part)
+            ]
+        else:
+            per, sums = _per_unit_s(rates, kind), issued if kind == "ops" and rates.overlaps else constant
+            sums[:] = [c + per * a for c, a in zip(sums, amount, strict=True)]
+    computing = _computing(function(constant), bent) if bent else function(constant)
+    if not any(issued):
+        return computing
+    issuing = function(issued)
+    return lambda values: max(computing(values), issuing(values))
 
-    def __init__(self, footprint: Footprint, owner: str, rates: Rates, width: int, head_rows: int) -> None:
-        constant, issued = [0.0] * len(ZERO), [0.0] * len(ZERO)
-        self._bent: list[tuple[Callable[[Sequence[float]], float], Callable[[float], float], int]] = []
-        for name, work in footprint.work.items():
-            whose, kind, *dtype = name.split()
-            if whose != owner:
-                continue
-            amount = work.whole(footprint.extra_units)
-            if kind in ("matmul", "attention"):
-                rate, head = _rate(rates, kind, dtype[0], width), term("N", amount[_HEAD_ROWS])
-                self._bent += [
-                    (function(part), rate, rows)
-                    for part, rows in ((minus(amount, head), _ROWS), (head, head_rows))
-                    if any(part)
-                ]
-            else:
-                per, sums = _per_unit_s(rates, kind), issued if kind == "ops" and rates.overlaps else constant
-                sums[:] = [c + per * a for c, a in zip(sums, amount, strict=True)]
-        self._fixed_s = constant[0]
-        self._constant = function(constant) if any(constant[1:]) else None
-        self._issued = function(issued) if any(issued) else None
 
-    def seconds(self, values: Sequence[float]) -> float:
-        seconds = self._fixed_s if self._constant is None else self._constant(values)
-        for amount, rate, rows in self._bent:
+def _computing(
+    constant: _Seconds, bent: Sequence[tuple[_Seconds, Callable[[float], float], int]]
+) -> _Seconds:
+    def at(values: Sequence[float]) -> float:
+        seconds = constant(values)
+        for amount, rate, rows in bent:
             seconds += amount(values) / rate(values[rows])
-        return seconds if self._issued is None else max(seconds, self._issued(values))
+        return seconds
+
+    return at
 
 
 def _rate(rates: Rates, kind: str, dtype: str, width: int) -> Callable[[float], float]:
