@@ -57,7 +57,7 @@ class CachingAllocator:
 
     def allocate(self, size: int) -> Block:
         """A block for `size` bytes. Raises OutOfMemoryError."""
-        size = max(ROUNDING, -(-size // ROUNDING) * ROUNDING)
+        size = -(-size // ROUNDING) * ROUNDING or ROUNDING
         small = size <= SMALL_SIZE
         block = self._cached(size, small) or self._made(size, small)
         remainder = block.size - size
@@ -65,7 +65,8 @@ class CachingAllocator:
             self._split(block, size)
         block.free = False
         self.allocated += block.size
-        self.peak_allocated = max(self.peak_allocated, self.allocated)
+        if self.allocated > self.peak_allocated:
+            self.peak_allocated = self.allocated
         return block
 
     def release(self, block: Block) -> None:
@@ -165,7 +166,7 @@ class CachingAllocator:
         if block.after is not None:
             block.after.before = rest
         block.after, block.size = rest, size
-        if self._tails.get(block.small) is block:
+        if self.expandable and self._tails[block.small] is block:
             self._tails[block.small] = rest
         self._keep(rest)
 
@@ -174,7 +175,7 @@ class CachingAllocator:
         block.after = after.after
         if after.after is not None:
             after.after.before = block
-        if self._tails.get(block.small) is after:
+        if self.expandable and self._tails[block.small] is after:
             self._tails[block.small] = block
         del self._blocks[after.address]
 

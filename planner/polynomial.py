@@ -60,14 +60,18 @@ def function(coefficients: Sequence[float]) -> Callable[[Sequence[float]], float
 
 
 def largest(polynomials: Sequence[Sequence[float]]) -> Callable[[Sequence[float]], float]:
-    """The highest value of several polynomials, as a function of MONOMIALS' values."""
+    """The highest value of several polynomials, as a function of MONOMIALS' values.
+
+    Few traces have a term in S2 or B alone; without those the whole sum is one expression in one loop.
+    """
+    if any(c2 or c3 for _, _, c2, c3, *_ in polynomials):
+        functions = [function(one) for one in polynomials]
+        return lambda values: max([at(values) for at in functions])
+    terms = [(c0, c1, c4, c5, c6, c7) for c0, c1, _, _, c4, c5, c6, c7 in polynomials]
 
     def at(values: Sequence[float]) -> float:
-        _, s, s2, b, bs, bs2, n, k = values
-        return max([
-            c0 + c1 * s + c2 * s2 + c3 * b + c4 * bs + c5 * bs2 + c6 * n + c7 * k
-            for c0, c1, c2, c3, c4, c5, c6, c7 in polynomials
-        ])  # fmt: skip
+        _, s, _, _, bs, bs2, n, k = values
+        return max([c0 + c1 * s + c4 * bs + c5 * bs2 + c6 * n + c7 * k for c0, c1, c4, c5, c6, c7 in terms])
 
     return at
 

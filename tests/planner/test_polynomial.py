@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lplan.planner.polynomial import MONOMIALS, ZERO, Shape, evaluate, minus, plus, symbolize, term
+from lplan.planner.polynomial import (
+    MONOMIALS,
+    ZERO,
+    Shape,
+    evaluate,
+    function,
+    largest,
+    minus,
+    plus,
+    symbolize,
+    term,
+)
 
 TRACED = Shape(batch=109, seq=509, supervised=303, chunk=101)
 B, S, N, K = TRACED.batch, TRACED.seq, TRACED.supervised, TRACED.chunk
@@ -97,3 +108,14 @@ def test_sums_and_differences_are_those_of_the_values(
 def test_a_term_is_its_coefficient_times_its_monomial() -> None:
     shape = Shape(batch=3, seq=10, supervised=7, chunk=5)
     assert evaluate(term("BS2", 4), shape.values()) == 4 * 3 * 10 * 10
+
+
+SPARSE = st.lists(st.sampled_from([0, 0, 0, 1, 5, 10**9]), min_size=8, max_size=8)
+
+
+@given(polynomials=st.lists(SPARSE, min_size=1, max_size=5), shape=st.tuples(*[st.integers(1, 5000)] * 4))
+def test_functions_are_the_polynomials(polynomials: list[list[int]], shape: tuple[int, ...]) -> None:
+    values = Shape(batch=shape[0], seq=shape[1], supervised=shape[2], chunk=shape[3]).values()
+    each = [evaluate(one, values) for one in polynomials]
+    assert [function(one)(values) for one in polynomials] == each
+    assert largest(polynomials)(values) == max(each)
