@@ -45,11 +45,11 @@ def fit(rows: Sequence[Row]) -> Costs:
 
 
 def _solved(rows: Sequence[Row], late: Sequence[bool]) -> dict[str, float]:
-    names = ("own_code_bytes", "entry_bytes", "entry_reading_bytes", "together_bytes")
+    names = ("transformers_bytes", "entry_bytes", "entry_reading_bytes", "together_bytes")
     matrix, beyond = [], []
     for row, at_end in zip(rows, late, strict=True):
         texts, scale = Texts(**row["texts"]), row["measured_bytes"]
-        own, entries = bool(texts.own_code), row["entries"]
+        own, entries = bool(texts.by_transformers), row["entries"]
         line = (own, entries * at_end, entries * (not at_end), texts.together * at_end)
         known = (
             texts.samples * DERIVED["sample_bytes"] + texts.messages * DERIVED["message_bytes"] + texts.text_bytes
@@ -74,17 +74,17 @@ def _process(rows: Sequence[Row]) -> float:
 
 def _files(rows: Sequence[Row]) -> dict[str, float]:
     by_kind = {
-        own: median(row["file_bytes"] for row in rows if row["texts"]["own_code"] is own)
-        for own in {row["texts"]["own_code"] for row in rows}
+        own: median(row["file_bytes"] for row in rows if row["texts"]["by_transformers"] is own)
+        for own in {row["texts"]["by_transformers"] for row in rows}
     }
     plain = by_kind.get(False, 0)
-    return {"process_file_bytes": plain, "own_code_file_bytes": by_kind.get(True, plain)}
+    return {"process_file_bytes": plain, "transformers_file_bytes": by_kind.get(True, plain)}
 
 
 def error(row: Row, found: Costs) -> float:
     """By what share the row's peak came out above its expected one."""
     texts = Texts(**row["texts"])
-    expected = sum(found.of(texts, row["entries"], own_code=bool(texts.own_code)).values())
+    expected = sum(found.of(texts, row["entries"], by_transformers=bool(texts.by_transformers)).values())
     return float(row["measured_bytes"] / expected - 1)
 
 
@@ -94,7 +94,7 @@ def left_out(rows: Sequence[Row]) -> dict[str, list[float]]:
     for name in dict.fromkeys(row["tokenizer"] for row in rows):
         own = [row for row in rows if row["tokenizer"] == name]
         others = [row for row in rows if row["tokenizer"] != name]
-        alone = own[0]["texts"]["own_code"] not in {row["texts"]["own_code"] for row in others}
+        alone = own[0]["texts"]["by_transformers"] not in {row["texts"]["by_transformers"] for row in others}
         costs = fit(rows if alone else others)
         found[name] = [error(row, costs) for row in own]
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 TOGETHER = 512
 """Texts that are tokenized together, if they are short."""
 CHARACTERS = 2**20
-"""Of text that is tokenized together: a token takes some 250 bytes until its sample is encoded."""
+"""Of text that is tokenized together: a token takes some 300 bytes until its sample is encoded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,8 +23,8 @@ class Texts:
     """Kept, in all training sequences together."""
     together: int
     """Tokens of the texts that are tokenized together, before anything is cut."""
-    own_code: bool | None = None
-    """Whether the tokenizer is one of transformers' classes, which brings all of its libraries; None: not known."""
+    by_transformers: bool | None = None
+    """Whether a class of transformers reads the tokenizer, which brings all of its libraries; None: not known."""
 
 
 def tokens_together(texts: int, tokens: int, characters: int) -> int:

@@ -37,8 +37,8 @@ class Costs:
 
     process_bytes: float
     process_file_bytes: float
-    own_code_bytes: float
-    own_code_file_bytes: float
+    transformers_bytes: float
+    transformers_file_bytes: float
     entry_reading_bytes: float
     entry_bytes: float
     sample_bytes: float
@@ -46,12 +46,12 @@ class Costs:
     token_bytes: float
     together_bytes: float
 
-    def of(self, texts: Texts, entries: int, *, own_code: bool) -> dict[str, int]:
+    def of(self, texts: Texts, entries: int, *, by_transformers: bool) -> dict[str, int]:
         """The components: either the tokenizer has just been read, or the last texts are being tokenized."""
         objects = texts.samples * self.sample_bytes + texts.messages * self.message_bytes
         made = texts.tokens * self.token_bytes + texts.together * self.together_bytes
         reading = entries * (self.entry_reading_bytes - self.entry_bytes)
-        process = self.own_code_bytes if own_code else self.process_bytes
+        process = self.transformers_bytes if by_transformers else self.process_bytes
         return {
             "runtime": round(process + entries * self.entry_bytes),
             "data": round(objects + texts.text_bytes + max(made, reading)),
@@ -60,16 +60,16 @@ class Costs:
 
 def tokenizing(texts: Texts, entries: int) -> Tokenizing:
     """The peak for a tokenizer of so many entries. While it isn't known whether it brings libraries, it may."""
-    known, own_code = Costs(**costs("costs")), texts.own_code is True
-    components = known.of(texts, entries, own_code=own_code)
+    known, by_transformers = Costs(**costs("costs")), texts.by_transformers is True
+    components = known.of(texts, entries, by_transformers=by_transformers)
     found = costs("residuals")
     spread = Residuals(worst=tuple(found["worst"]), doubt_bytes=found["doubt_bytes"]).spread()
     low, high = spread.around(sum(components.values()))
-    if texts.own_code is None:
-        _, high = spread.around(sum(known.of(texts, entries, own_code=True).values()))
+    if texts.by_transformers is None:
+        _, high = spread.around(sum(known.of(texts, entries, by_transformers=True).values()))
     return Tokenizing(
         components=components,
-        file_bytes=round(known.own_code_file_bytes if own_code else known.process_file_bytes),
+        file_bytes=round(known.transformers_file_bytes if by_transformers else known.process_file_bytes),
         low_bytes=low,
         high_bytes=high,
     )

@@ -89,7 +89,7 @@ def _texts(data: DataSet, train: EncodedSet, tokenizer: ChatTokenizer) -> Texts:
         text_bytes=text_bytes,
         tokens=len(train.ids),
         together=tokens_together(len(data.train), train.read_tokens, train.read_characters),
-        own_code=not isinstance(tokenizer, LightTokenizer),
+        by_transformers=not isinstance(tokenizer, LightTokenizer),
     )
 
 

@@ -21,7 +21,7 @@ from lplan.planner.tokenizing import supposed, tokenizing
 from lplan.profiles.units import GIB, MIB
 
 TEXTS = Texts(
-    samples=100_000, messages=200_000, text_bytes=60_000_000, tokens=10_000_000, together=50_000, own_code=False
+    samples=100_000, messages=200_000, text_bytes=60_000_000, tokens=10_000_000, together=50_000, by_transformers=False
 )  # fmt: skip
 ENTRIES = 32_000
 
@@ -50,8 +50,8 @@ def test_a_tokenizer_is_heavier_while_it_is_read_than_afterwards_and_few_texts_h
 
 
 def test_transformers_own_classes_bring_its_libraries():
-    own = tokenizing(replace(TEXTS, own_code=True), ENTRIES)
-    plain, unknown = (tokenizing(replace(TEXTS, own_code=known), ENTRIES) for known in (False, None))
+    own = tokenizing(replace(TEXTS, by_transformers=True), ENTRIES)
+    plain, unknown = (tokenizing(replace(TEXTS, by_transformers=known), ENTRIES) for known in (False, None))
     assert sum(own.components.values()) > sum(plain.components.values()) + 250 * MIB
     assert (unknown.components, unknown.low_bytes) == (plain.components, plain.low_bytes)
     assert unknown.high_bytes == own.high_bytes
@@ -73,7 +73,7 @@ def test_the_texts_that_are_tokenized_together(texts, tokens, characters, togeth
 
 def test_a_supposed_data_set_is_as_long_as_can_be():
     found = supposed(512, 2_000)
-    assert (found.samples, found.tokens, found.own_code) == (2_000, 2_000 * 512, None)
+    assert (found.samples, found.tokens, found.by_transformers) == (2_000, 2_000 * 512, None)
     assert found.together * 4.5 == pytest.approx(CHARACTERS, rel=0.01)
     assert supposed(1_000_000, 3).together == 1_000_000
     assert supposed(16, 10).together == 160
@@ -162,6 +162,6 @@ def test_a_real_process_stays_in_its_range(tmp_path):
     command = [sys.executable, "-c", _PREPARE, str(tmp_path)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     texts, measured = json.loads(answer.splitlines()[-1])
-    assert (texts["samples"], texts["messages"], texts["own_code"]) == (308, 308, False)
+    assert (texts["samples"], texts["messages"], texts["by_transformers"]) == (308, 308, False)
     found = tokenizing(Texts(**texts), entries)
     assert found.low_bytes <= measured <= found.high_bytes
