@@ -12,7 +12,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -31,8 +32,9 @@ WITH_TORCH = ("accelerate", "deepspeed")
 """These see the packages of this environment beside their own."""
 
 
-def asked(peer: str, requirement: str, text: str) -> dict[str, int]:
-    """The peer's predictions by row. Raises CalledProcessError where it can't be installed or run."""
+@contextmanager
+def installed(peer: str) -> Iterator[tuple[str, str]]:
+    """A Python with the peer, and the script that asks it. Raises CalledProcessError where it can't be installed."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         python = str(Path(folder) / "bin" / "python")
@@ -42,11 +44,15 @@ def asked(peer: str, requirement: str, text: str) -> dict[str, int]:
             beside.write_text(sysconfig.get_path("purelib"), encoding="utf-8")
             subprocess.run([*install, "wheel"], check=True)
             install.append("--no-build-isolation")
-        subprocess.run([*install, requirement], check=True, capture_output=True, text=True)
-        script = str(HERE / f"ask_{peer}.py")
-        done = subprocess.run(
-            [python, script], input=text, text=True, check=True, capture_output=True, cwd=folder
-        )
+        subprocess.run([*install, PEERS[peer]], check=True, capture_output=True, text=True)
+        yield python, str(HERE / f"ask_{peer}.py")
+
+
+def asked(peer: str, text: str) -> dict[str, int]:
+    """The peer's predictions by row. Raises CalledProcessError where it can't be installed or run."""
+    with installed(peer) as command:
+        place = Path(command[0]).parents[1]
+        done = subprocess.run(command, input=text, text=True, check=True, capture_output=True, cwd=place)
     predicted: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     return predicted
 
@@ -91,7 +97,7 @@ def main() -> None:
     failed: dict[str, str] = {}
     for peer, requirement in PEERS.items():
         try:
-            answers[requirement] = asked(peer, requirement, text)
+            answers[requirement] = asked(peer, text)
         except subprocess.CalledProcessError as error:
             failed[requirement] = (error.stderr or str(error)).strip().splitlines()[-1]
     found = compared(answers)
