@@ -25,7 +25,7 @@ from lplan.planner.allocator import environment_of
 from .machine_info import RESULTS, store
 from .peak_of import peak_of
 from .real_tokenizers import tokenizer_folder
-from .tokenizing import queries, text
+from .tokenizing import queries, text, write_rows
 
 NAME = "data_workers"
 _TOKENIZE = """
@@ -146,11 +146,9 @@ def rewritten_bytes(row: Mapping[str, Any]) -> int:
 
 def _write(path: Path, count: int, characters: int) -> None:
     generator, known = random.Random(0), queries()
-    with path.open("w", encoding="utf-8") as file:
-        for _ in range(count):
-            half = characters // 2
-            pair = {"prompt": text(generator, known, half), "completion": text(generator, known, half)}
-            file.write(json.dumps(pair) + "\n")
+    sides = ("prompt", "completion")
+    rows = ({side: text(generator, known, characters // 2) for side in sides} for _ in range(count))
+    write_rows(path, rows)
 
 
 _KINDS: Mapping[str, Callable[[], list[dict[str, Any]]]] = {

@@ -130,7 +130,7 @@ def _pairs(path: Path, generator: random.Random, *, count: int, characters: int)
         {side: text(generator, known, round(characters * generator.random())) for side in sides}
         for _ in range(count)
     )
-    _write(path, rows)
+    write_rows(path, rows)
 
 
 def _dialogues(path: Path, generator: random.Random) -> None:
@@ -139,10 +139,11 @@ def _dialogues(path: Path, generator: random.Random) -> None:
         {"messages": [{"role": role, "content": text(generator, known, 80)} for role in roles]}
         for _ in range(15_000)
     )
-    _write(path, rows)
+    write_rows(path, rows)
 
 
-def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """JSON lines, or one array, by the suffix."""
     if path.suffix == ".json":
         path.write_text(json.dumps(list(rows)), encoding="utf-8")
         return

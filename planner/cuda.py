@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
-from typing import Any
-
 from ..profiles.errors import UsageError
 from ..profiles.hardware import Gpu
+from .constants import constants
 from .footprint import Footprint
 from .rates import Rates
 from .recipe import Recipe
 from .simulation import Surroundings
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-
-@cache
-def _data() -> Mapping[str, Any]:
-    return tomllib.loads(files("lplan.planner").joinpath("cuda.toml").read_text(encoding="utf-8"))
-
 
 def context_bytes(gpu: Gpu) -> int:
     """What the driver and the libraries take of the device."""
-    row = _data()["context"]
+    row = constants("cuda")["context"]
     measured = row["measured_bytes"].get(gpu.name)
     if measured:
         return int(measured)
@@ -40,7 +25,7 @@ def context_bytes(gpu: Gpu) -> int:
 
 def workspace_bytes(gpu: Gpu) -> int:
     """What a cuBLAS handle takes of the caching allocator."""
-    row = _data()["workspace"]
+    row = constants("cuda")["workspace"]
     return int(row["bytes_by_capability"].get(_name(gpu.capability), row["default_bytes"]))
 
 
@@ -71,7 +56,7 @@ def gpu_rates(gpu: Gpu) -> Rates:
             f"nothing is known of the speed of {gpu.name}",
             hint="name it by --hardware; `lplan estimate` needs no speed",
         )
-    share = _data()["rates"]
+    share = constants("cuda")["rates"]
     fast, slow = half * share["half_matmul"], single * share["float_matmul"]
     return Rates(
         matmul_flop_per_s={
@@ -93,7 +78,7 @@ def gpu_rates(gpu: Gpu) -> Rates:
 
 def _transfer_bytes_per_s(gpu: Gpu) -> float:
     """Between pinned host memory and the device, one way."""
-    row = _data()["transfer"]
+    row = constants("cuda")["transfer"]
     rows = {tuple(map(int, name.split("."))): rate for name, rate in row["bytes_per_s_by_capability"].items()}
     known = max((capability for capability in rows if capability <= gpu.capability), default=min(rows))
     return float(row["share"] * rows[known])

@@ -10,25 +10,18 @@ when they are freed.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from itertools import accumulate, groupby
 from math import log2
 from operator import itemgetter
-from typing import Any
 
+from .constants import constants
 from .estimate import STEPS
 from .footprint import Footprint
 from .polynomial import Shape, evaluate
 from .residuals import Residuals
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 LARGEST_BLOCK_BYTES = 32 * 2**20
 """DEFAULT_MMAP_THRESHOLD_MAX of a 64-bit glibc: the threshold never grows beyond."""
@@ -134,15 +127,10 @@ def slack(use: Mapping[str, HeapUse], phase: str, live: Mapping[str, int], *, ch
 
 def fragmentation() -> Fragmentation:
     """As fitted."""
-    return Fragmentation(**_data()["fragmentation"])
+    return Fragmentation(**constants("heap")["fragmentation"])
 
 
 @cache
 def doubt() -> Residuals:
     """How far the steps of left-out runs lay from their estimates, as shares of the heap and what passes beside it."""
-    return Residuals(worst=tuple(_data()["doubt"]["worst"]), doubt_bytes=0)
-
-
-@cache
-def _data() -> Mapping[str, Any]:
-    return tomllib.loads(files("lplan.planner").joinpath("heap.toml").read_text(encoding="utf-8"))
+    return Residuals(worst=tuple(constants("heap")["doubt"]["worst"]), doubt_bytes=0)

@@ -6,14 +6,11 @@ between devices change no dtype on the way (aten/src/ATen/native/cuda/Copy.cu). 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
-from typing import Any
 
 from ..profiles.model import ModelProfile
+from .constants import constants
 from .estimate import HostBytes, PhaseEstimate
 from .footprint import Footprint
 from .gathering import gathering
@@ -23,16 +20,6 @@ from .polynomial import Shape
 from .recipe import Recipe
 from .runtime import Baseline, growth
 from .workers import loader_bytes
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-
-@cache
-def _data() -> Mapping[str, Any]:
-    return tomllib.loads(files("lplan.planner").joinpath("host.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +44,7 @@ class HostSide:
         libraries = self.libraries.anonymous_bytes + self.libraries.file_bytes
         if name == "import":
             return replace(tensors, process_bytes=libraries, process_high_bytes=libraries)
-        driver = _data()["driver"]
+        driver = constants("host")["driver"]
         objects = growth(name, _ANY, self.footprint.layers, self.libraries)
         own = libraries + objects.anonymous_bytes + objects.file_bytes + self._copies(name)
         own += loader_bytes(self.recipe, name, rewritten_bytes=0)
@@ -75,7 +62,7 @@ class HostSide:
             return kept.get("adapters" if self.recipe.adapts else "weights", 0)
         if name != "load" or not self._reads_files() or self.model.weights.dtype == self.recipe.weights_dtype:
             return 0
-        others: int = _data()["loading"]["threads"] - 1
+        others: int = constants("host")["loading"]["threads"] - 1
         return self.footprint.embedding_bytes + others * self.footprint.largest_adapted * item_bytes(
             self.recipe
         )

@@ -7,22 +7,14 @@ interval, wide where models are few (Gelman & Hill, Data Analysis Using Regressi
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from math import atan, cos, pi, sin, sqrt
-from typing import Any
 
 from ..profiles.hardware import Gpu
+from .constants import constants
 from .recipe import Recipe
 from .runtime import Spread
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 COVERED = 0.95
 """The share of unseen runs that lie between low and high."""
@@ -85,15 +77,10 @@ def residuals(recipe: Recipe, gpu: Gpu | None) -> Residuals:
         return _named("cpu")
     quantized = "quantized" if recipe.quantization != "none" else "plain"
     known = f"{gpu.name} {quantized}"
-    return _named(known if known in _data() else f"other GPU {quantized}")
+    return _named(known if known in constants("intervals") else f"other GPU {quantized}")
 
 
 @cache
 def _named(kind: str) -> Residuals:
-    row = _data()[kind]
+    row = constants("intervals")[kind]
     return Residuals(worst=tuple(row["worst"]), doubt_bytes=row["doubt_bytes"])
-
-
-@cache
-def _data() -> Mapping[str, Any]:
-    return tomllib.loads(files("lplan.planner").joinpath("intervals.toml").read_text(encoding="utf-8"))

@@ -6,20 +6,12 @@ runtime.toml, fitted by benchmarks/fit_runtime.py from the stored runs of benchm
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from .constants import constants
 from .recipe import Recipe
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 
 _MOST_AROUND = 1.76
 """The imports' files were seen resident with 84 to 148 MiB on one machine. More than that is other packages:
@@ -66,14 +58,9 @@ class Spread:
         return min(int(budget_bytes / (1 + self.above)), budget_bytes - self.least_bytes)
 
 
-@cache
-def _data() -> Mapping[str, Any]:
-    return tomllib.loads(files("lplan.planner").joinpath("runtime.toml").read_text(encoding="utf-8"))
-
-
 def shipped_baseline() -> Baseline:
     """The import baseline of the machine on which runtime.toml was made."""
-    return Baseline(**_data()["import"])
+    return Baseline(**constants("runtime")["import"])
 
 
 def growth(phase: str, recipe: Recipe, layers: int, libraries: Baseline) -> Growth:
@@ -84,10 +71,10 @@ def growth(phase: str, recipe: Recipe, layers: int, libraries: Baseline) -> Grow
 
     Python objects grow with layers, and bf16 kernels are made anew for every distinct length of a batch.
     """
-    row = _data()["growth"][phase]
+    row = constants("runtime")["growth"][phase]
     fp32 = recipe.precision == "fp32"
     checkpointing = recipe.checkpoint_period > 0
-    kernels = 0 if fp32 or phase not in KERNEL_PHASES else _data()["kernels"]["length_bytes"]
+    kernels = 0 if fp32 or phase not in KERNEL_PHASES else constants("runtime")["kernels"]["length_bytes"]
     return Growth(
         anonymous_bytes=row["anonymous_bytes"]
         + fp32 * row["anonymous_fp32_bytes"]
@@ -106,5 +93,5 @@ def growth(phase: str, recipe: Recipe, layers: int, libraries: Baseline) -> Grow
 
 def origin() -> Mapping[str, Any]:
     """Where the constants come from: date, machine, versions, rows."""
-    origin: Mapping[str, Any] = _data()["origin"]
+    origin: Mapping[str, Any] = constants("runtime")["origin"]
     return origin

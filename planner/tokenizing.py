@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .data_costs import costs
+from .constants import constants
 from .residuals import Residuals
 from .texts import CHARACTERS, TOGETHER, Texts
 
@@ -60,9 +60,9 @@ class Costs:
 
 def tokenizing(texts: Texts, entries: int) -> Tokenizing:
     """The peak for a tokenizer of so many entries. While it isn't known whether it brings libraries, it may."""
-    known, by_transformers = Costs(**costs("costs")), texts.by_transformers is True
+    known, by_transformers = Costs(**constants("data")["costs"]), texts.by_transformers is True
     components = known.of(texts, entries, by_transformers=by_transformers)
-    found = costs("residuals")
+    found = constants("data")["residuals"]
     spread = Residuals(worst=tuple(found["worst"]), doubt_bytes=found["doubt_bytes"]).spread()
     low, high = spread.around(sum(components.values()))
     if texts.by_transformers is None:
@@ -77,7 +77,7 @@ def tokenizing(texts: Texts, entries: int) -> Tokenizing:
 
 def supposed(seq_len: int, samples: int = SUPPOSED_SAMPLES) -> Texts:
     """A data set of which only the longest sequence is known: all are as long."""
-    found = costs("text")
+    found = constants("data")["text"]
     characters = seq_len * found["characters_per_token"]
     return Texts(
         samples=samples,

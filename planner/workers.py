@@ -7,7 +7,7 @@ workers keep the old one.
 
 from __future__ import annotations
 
-from .data_costs import costs
+from .constants import constants
 from .estimate import STEPS
 from .recipe import Recipe
 
@@ -21,12 +21,12 @@ def loader_bytes(recipe: Recipe, phase: str, rewritten_bytes: int) -> int:
     workers = loaders.get(phase, 0) * recipe.loader_workers
     if not workers:
         return 0
-    shared, each = costs("loader")["shared_bytes"], costs("loader")["each_bytes"]
+    shared, each = constants("data")["loader"]["shared_bytes"], constants("data")["loader"]["each_bytes"]
     return int(shared + workers * each) + rewritten_bytes
 
 
 def tokenizing_bytes(recipe: Recipe) -> tuple[int, int]:
     """The workers of `datasets`: what they come to hold, and what they hold at least, with few samples for each."""
-    found = costs("tokenizing_worker")
+    found = constants("data")["tokenizing_worker"]
     most = found["shared_bytes"] + recipe.tokenizing_workers * found["each_bytes"]
     return int(most), int(most * found["least_share"])

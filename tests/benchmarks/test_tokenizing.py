@@ -8,7 +8,7 @@ from lplan.benchmarks import data_workers, tokenizing
 from lplan.benchmarks.fit_data import fit, left_out, loader, workers
 from lplan.benchmarks.machine_info import RESULTS
 from lplan.benchmarks.real_tokenizers import NAMES
-from lplan.planner.data_costs import costs
+from lplan.planner.constants import constants
 
 STORED = json.loads((RESULTS / f"{tokenizing.NAME}.json").read_text(encoding="utf-8"))["rows"]
 FORKED = json.loads((RESULTS / f"{data_workers.NAME}.json").read_text(encoding="utf-8"))["rows"]
@@ -34,14 +34,14 @@ def test_todays_code_predicts_them_as_stored_and_they_lie_in_their_range():
 
 
 def test_the_costs_in_use_are_those_of_the_stored_processes():
-    assert asdict(fit(ROWS)) == costs("costs")
-    assert loader(FORKED) == costs("loader")
-    assert workers(FORKED) == costs("tokenizing_worker")
+    assert asdict(fit(ROWS)) == constants("data")["costs"]
+    assert loader(FORKED) == constants("data")["loader"]
+    assert workers(FORKED) == constants("data")["tokenizing_worker"]
 
 
 def test_loaders_workers_add_what_was_measured():
     """Where a converted model is trained whole, all of its weights; else some ten million bytes each."""
-    found = costs("loader")
+    found = constants("data")["loader"]
     for row in FORKED:
         if row["kind"] == "loader" and row["workers"]:
             expected = found["shared_bytes"] + row["workers"] * found["each_bytes"]

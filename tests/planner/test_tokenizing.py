@@ -10,7 +10,7 @@ from dataclasses import replace
 import made_up
 import pytest
 
-from lplan.planner.data_costs import costs
+from lplan.planner.constants import constants
 from lplan.planner.documents import plan_document, read_plan
 from lplan.planner.estimating import Situation, make_estimate
 from lplan.planner.other_phases import with_other_phases
@@ -46,7 +46,9 @@ def test_what_python_takes_of_a_data_set(more, bytes_more):
 def test_a_tokenizer_is_heavier_while_it_is_read_than_afterwards_and_few_texts_hide_in_that():
     few = replace(TEXTS, samples=10, messages=20, text_bytes=2_000, tokens=1_000, together=1_000)
     assert expected(few, 256_000) == expected(replace(few, tokens=2_000), 256_000)
-    assert expected(few, 256_000) > expected(few, 128_000) + 128_000 * costs("costs")["entry_bytes"]
+    assert (
+        expected(few, 256_000) > expected(few, 128_000) + 128_000 * constants("data")["costs"]["entry_bytes"]
+    )
 
 
 def test_transformers_own_classes_bring_its_libraries():
@@ -116,7 +118,7 @@ def test_data_that_is_too_large_is_told_of():
 def test_workers_tokenize_beside_the_loaded_model():
     alone, few, many = (phase_of(estimated(Recipe(tokenizing_workers=n))) for n in (0, 2, 6))
     wrap = next(phase for phase in estimated().phases if phase.name == "wrap")
-    found = costs("tokenizing_worker")
+    found = constants("data")["tokenizing_worker"]
     assert (
         few.peak.expected_bytes == wrap.peak.expected_bytes + found["shared_bytes"] + 2 * found["each_bytes"]
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import made_up
 import pytest
 
-from lplan.planner.data_costs import costs
+from lplan.planner.constants import constants
 from lplan.planner.estimating import Situation, make_estimate
 from lplan.planner.plan import Schedule
 from lplan.planner.planning import task_for
@@ -16,7 +16,7 @@ from lplan.planner.request import Request
 from lplan.profiles.errors import UsageError
 from lplan.profiles.units import GIB
 
-SHARED, EACH = (costs("loader")[name] for name in ("shared_bytes", "each_bytes"))
+SHARED, EACH = (constants("data")["loader"][name] for name in ("shared_bytes", "each_bytes"))
 HERE = Situation(
     model=made_up.MODEL, hardware=made_up.HARDWARE, budget=made_up.budget(8 * GIB), baseline=made_up.LIBRARIES,
     versions={},
