@@ -31,6 +31,7 @@ def wanted(
     model: str, trust_remote_code: bool, asked: Mapping[str, Any], *, for_run: bool = False
 ) -> tuple[Request, Situation, Prepared | None]:
     """What was asked for and its data; cheap refusals come first, downloads last."""
+    from ..planner.planning import require_planned
     from ..planner.setting import understand
     from ..profiles.budget import kept_free
     from ..trainer.prepare import prepare_data, usual_values
@@ -40,6 +41,7 @@ def wanted(
     request, situation = understand(
         model, asked, usual=usual, trust_remote_code=trust_remote_code, for_run=for_run
     )
+    require_planned(request.recipe)
     situation = replace(situation, budget=kept_free(situation.budget, asked.get("safety")))
     data = None
     if asked["data"]:

@@ -56,7 +56,7 @@ def task_for(
 ) -> Task:
     """What a plan is wanted for. Measures this machine unless that is done already."""
     require_context(situation.model, request.recipe.seq_len if "seq_len" in request.given else None)
-    _require_planned(request.recipe)
+    require_planned(request.recipe)
     if lengths is not None:
         request = fit_to_data(request, lengths)
     if request.recipe.device == "cuda":
@@ -73,7 +73,7 @@ def task_for(
     )
 
 
-def _require_planned(recipe: Recipe) -> None:
+def require_planned(recipe: Recipe) -> None:
     """Raises UsageError for what estimates price, and no run of lplan does."""
     if recipe.eval_logits != "none":
         raise UsageError(

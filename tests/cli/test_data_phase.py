@@ -52,3 +52,10 @@ def test_workers_cost_memory_and_no_plan_has_any(lplan, words, name, line):
     error, hint = refused.complaint()
     assert "no worker processes" in error
     assert "lplan estimate" in hint
+
+
+@pytest.mark.parametrize("command", ["plan", "fit-and-train"])
+def test_that_is_said_before_any_data_is_looked_for(lplan, command):
+    result = lplan(command, "--model", "tinyllama", "--data", "nope.csv", "--loader-workers", "2")
+    assert (result.status, result.out) == (2, "")
+    assert "no worker processes" in result.complaint()[0]
